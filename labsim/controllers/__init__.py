@@ -1,0 +1,1 @@
+"""The simulated components: programs without I/O, one package per upstream component, and the runtime that runs them."""

@@ -1,0 +1,59 @@
+"""What can go wrong, for a person: what happened, a hint that can be acted on, and an exit code."""
+
+from __future__ import annotations
+
+import enum
+
+
+class ExitCode(enum.IntEnum):
+    """The exit codes of every labsim command."""
+
+    PASSED = 0
+    CHECK_FAILED = 1
+    USAGE = 2
+    INCONCLUSIVE = 3
+    LAB_FAILED = 4
+    NOTHING_SELECTED = 5
+    INTERNAL = 70
+    INTERRUPTED = 130
+
+
+class LabsimError(Exception):
+    """The root of labsim's own errors. `exit_code` is the process's, `hint` what the reader can do."""
+
+    exit_code = ExitCode.INTERNAL
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class InvalidFile(LabsimError):
+    """A file that a person wrote is wrong; `problems` lists every mistake as (path, message, suggestion)."""
+
+    exit_code = ExitCode.USAGE
+
+    def __init__(self, source: str, problems: list[tuple[str, str, str]]) -> None:
+        lines = [f"{path}: {text}" + (f" ({advice})" if advice else "") for path, text, advice in problems]
+        super().__init__(f"{source} has {len(problems)} mistake(s):\n  " + "\n  ".join(lines))
+        self.source = source
+        self.problems = problems
+
+
+class UsageError(LabsimError):
+    """A command was called in a way that cannot be carried out."""
+
+    exit_code = ExitCode.USAGE
+
+
+class LabError(LabsimError):
+    """The lab could not be made, or a preflight check failed. Everything made so far is removed."""
+
+    exit_code = ExitCode.LAB_FAILED
+
+
+class CheckFailed(LabsimError):
+    """An expectation or invariant of a scenario does not hold."""
+
+    exit_code = ExitCode.CHECK_FAILED

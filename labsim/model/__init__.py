@@ -1,0 +1,1 @@
+"""States, names, quantities and the files a person writes. No I/O."""

@@ -1,0 +1,87 @@
+"""An HTTP exchange as data, shared by every API that labsim serves, in process or on a socket."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+from urllib.parse import parse_qsl, urlsplit
+
+import orjson
+
+
+class BodyStream(Protocol):
+    """A body that is made while it is sent: a watch, or a large file. The edge pulls, the world pushes.
+
+    `read` returns what there is now without waiting (b"" for nothing yet, None for the end); `on_ready` names a
+    callback that is called, on the world's thread, when more may be had; `close` is called when the client has gone.
+    """
+
+    def read(self) -> bytes | None: ...
+    def on_ready(self, callback: Any) -> None: ...
+    def close(self) -> None: ...
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One request. `headers` has lower-case names; `path` is percent-decoded by the reader, not here."""
+
+    method: str
+    path: str
+    query: tuple[tuple[str, str], ...] = ()
+    headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    body: bytes = b""
+    scheme: str = "https"
+    host: str = ""  # host[:port] that the client asked for
+    client: str = ""  # who asks: a machine's name, a controller's, or a peer address
+
+    def param(self, name: str, default: str = "") -> str:
+        """The first value of a query parameter."""
+        return next((value for key, value in self.query if key == name), default)
+
+    def json(self) -> Any:
+        """The body as JSON; raises orjson.JSONDecodeError (a ValueError) on rubbish."""
+        return orjson.loads(self.body)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Response:
+    """One answer. Exactly one of `body` and `stream` carries content; `file` names a file to send from disk."""
+
+    status: int = 200
+    headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    body: bytes = b""
+    stream: BodyStream | None = None
+    file: str | None = None
+
+    def json(self) -> Any:
+        return orjson.loads(self.body)
+
+
+def json_response(status: int, document: Any, headers: Mapping[str, str] | None = None) -> Response:
+    """An `application/json` answer of one document."""
+    return Response(
+        status=status, headers={"content-type": "application/json", **(headers or {})}, body=orjson.dumps(document)
+    )
+
+
+def request_for_url(
+    method: str, url: str, *, headers: Mapping[str, str] | None = None, body: bytes = b"", client: str = ""
+) -> Request:
+    """A request as a client would send it to `url`."""
+    parts = urlsplit(url)
+    return Request(
+        method=method,
+        path=parts.path or "/",
+        query=tuple(parse_qsl(parts.query, keep_blank_values=True)),
+        headers={key.lower(): value for key, value in (headers or {}).items()},
+        body=body,
+        scheme=parts.scheme,
+        host=parts.netloc,
+        client=client,
+    )
+
+
+def query_pairs(query: str) -> Iterator[tuple[str, str]]:
+    """The (name, value) pairs of a raw query string, decoded."""
+    yield from parse_qsl(query, keep_blank_values=True)
