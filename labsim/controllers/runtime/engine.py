@@ -1,0 +1,366 @@
+"""Runs programs: answers the effects that controllers and services yield, under the world's clock.
+
+Every request and every watch event takes a small delay that is derived from the seed, so that different seeds explore
+different interleavings; events of one watch stay in order, as on a real stream.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+from labsim.clock import Scheduler
+from labsim.controllers.runtime.cache import Cache
+from labsim.controllers.runtime.component import Component
+from labsim.controllers.runtime.effects import (
+    Controller,
+    Enqueue,
+    Handler,
+    Http,
+    Key,
+    Note,
+    Now,
+    Program,
+    Publish,
+    Read,
+    ReadList,
+    Result,
+    Sleep,
+    Unreachable,
+    Watch,
+    Withdraw,
+    Write,
+)
+from labsim.controllers.runtime.queue import WorkQueue
+from labsim.entropy import Entropy
+from labsim.history import History
+from labsim.kube.errors import ApiError
+from labsim.kube.server import ApiServer
+from labsim.kube.store import Revision
+from labsim.model.http import Request, Response
+
+log = logging.getLogger(__name__)
+
+# What a request and a watch event take, in seconds: a hub under light load on a local network.
+REQUEST_DELAY_S = (0.001, 0.004)
+WATCH_DELAY_S = (0.001, 0.015)
+
+Done = Callable[[Any, BaseException | None], None]  # called with the result, or with what was raised
+
+
+class Surroundings(Protocol):
+    """What the engine needs of the world beside the hub: other clusters, other services, and starting them."""
+
+    def server_at(self, kubeconfig: str, caller: str) -> ApiServer:
+        """The API server that a kubeconfig leads to; raises Unreachable."""
+        ...
+
+    def hosted_servers(self) -> Mapping[str, ApiServer]:
+        """The API servers of hosted clusters by owner."""
+        ...
+
+    def request(self, request: Request) -> Program[Response]:
+        """Route a request of a component to whoever answers at its address; raises Unreachable."""
+        ...
+
+    def publish(self, effect: Publish) -> None: ...
+    def withdraw(self, effect: Withdraw) -> None: ...
+
+
+class Actor:
+    """Who runs a program: its name in the history, its caches, its component's queues."""
+
+    __slots__ = ("caches", "component", "counts", "name", "queues")
+
+    def __init__(self, name: str, component: str) -> None:
+        self.name = name
+        self.component = component
+        self.caches: dict[str, Cache] = {}
+        self.queues: dict[str, WorkQueue] = {}
+        self.counts: dict[str, int] = {}
+
+    def nth(self, coordinate: str) -> int:
+        """How often this actor has done this before: the last part of stable coordinates."""
+        count = self.counts.get(coordinate, 0)
+        self.counts[coordinate] = count + 1
+        return count
+
+
+class Engine:
+    """The interpreter of all programs of one world."""
+
+    def __init__(
+        self, *, scheduler: Scheduler, entropy: Entropy, history: History, hub: ApiServer, around: Surroundings
+    ) -> None:
+        self._scheduler = scheduler
+        self._entropy = entropy.child("engine")
+        self._history = history
+        self._hub = hub
+        self._around = around
+        self._queues: list[WorkQueue] = []
+        self._hosted_watches: list[tuple[Actor, Watch, WorkQueue]] = []
+        self.services: dict[str, tuple[Handler, Actor]] = {}
+        self.acting = "outside"  # who causes the store write that happens now
+        self.reconciles = 0
+        self.failures: list[tuple[str, str]] = []  # (actor, what) of unexpected exceptions: our own bugs
+
+    # -- components -------------------------------------------------------------------------------------------------
+
+    def add(self, component: Component) -> None:
+        """Start a component: its watches, its queues, its services."""
+        queues: dict[str, WorkQueue] = {}
+        actors: list[Actor] = []
+        for controller in component.controllers():
+            actor = Actor(f"{component.name}/{controller.name}", component.name)
+            queue = WorkQueue(self._scheduler, self._runner(controller, actor), controller.workers)
+            queues[controller.name] = queue
+            self._queues.append(queue)
+            actors.append(actor)
+            for watch in controller.watches:
+                if watch.hosted:
+                    self._hosted_watches.append((actor, watch, queue))
+                    for owner, server in self._around.hosted_servers().items():
+                        self._follow(server, actor, watch, queue, owner)
+                else:
+                    self._follow(self._hub, actor, watch, queue, None)
+        service_actor = Actor(f"{component.name}/http", component.name)
+        actors.append(service_actor)
+        for actor in actors:
+            actor.queues = queues
+        for name, handler in component.services().items():
+            self.services[name] = (handler, service_actor)
+        for controller_name, key in component.start_keys():
+            queues[controller_name].add(key, "start")
+
+    def hosted_cluster_started(self, owner: str, server: ApiServer) -> None:
+        """Let every controller that follows hosted clusters follow this one too."""
+        for actor, watch, queue in self._hosted_watches:
+            self._follow(server, actor, watch, queue, owner)
+
+    @property
+    def is_idle(self) -> bool:
+        return all(queue.is_idle for queue in self._queues)
+
+    def _follow(self, server: ApiServer, actor: Actor, watch: Watch, queue: WorkQueue, owner: str | None) -> None:
+        cache = None
+        if owner is None:
+            cache = actor.caches.setdefault(watch.kind.qualified, Cache())
+        stream = _Stream(self._scheduler, self._entropy, f"{actor.name}/{owner or 'hub'}/{watch.kind.qualified}")
+
+        def deliver(event: str, namespace: str, name: str, obj: dict[str, Any]) -> None:
+            before = None
+            if cache is not None:
+                if event == "DELETED":
+                    before = cache.drop(namespace, name)
+                else:
+                    before = cache.put(namespace, name, obj)
+            if watch.keys is None:
+                return
+            extra = () if owner is None else (owner,)
+            cause = f"{watch.kind.kind} {namespace}/{name} {event.lower()}"
+            keys = list(watch.keys(obj, *extra))
+            if before is not None and before is not obj:
+                keys += [key for key in watch.keys(before, *extra) if key not in keys]
+            for key in keys:
+                queue.add(key, cause)
+
+        def committed(revision: Revision) -> None:
+            event, obj = str(revision.type), revision.object
+            stream.send(lambda: deliver(event, revision.namespace, revision.name, obj))
+
+        objects, _ = server.list(watch.kind)
+        for obj in objects:
+            metadata = obj["metadata"]
+            deliver("ADDED", metadata.get("namespace", ""), metadata["name"], obj)
+        server.subscribe(committed, watch.kind)
+
+    # -- running programs -------------------------------------------------------------------------------------------
+
+    def _runner(self, controller: Controller, actor: Actor) -> Callable[[Key, str], None]:
+        def run(key: Key, cause: str) -> None:
+            queue = actor.queues[controller.name]
+            self.reconciles += 1
+            self._history.record("wake", actor=actor.name, key=str(key), cause=cause)
+
+            def done(result: Any, error: BaseException | None) -> None:
+                if error is None:
+                    queue.succeeded(key)
+                    if isinstance(result, Result) and result.requeue_after_s is not None:
+                        queue.add_after(key, result.requeue_after_s, "requeue")
+                    return
+                if not isinstance(error, ApiError | Unreachable):
+                    self.failures.append((actor.name, f"{key}: {error!r}"))
+                    log.error("reconcile failed: %s %s", actor.name, key, exc_info=error)
+                self._history.record("error", actor=actor.name, key=str(key), error=str(error)[:300])
+                queue.failed(key, f"error: {error}")
+
+            self.run(controller.reconcile(key), actor, done)
+
+        return run
+
+    def run(self, program: Program[Any], actor: Actor, done: Done) -> None:
+        """Run a program to its end; `done` hears the result or the error, perhaps at once."""
+        self._step(program, actor, done, None, None)
+
+    def _step(
+        self, program: Program[Any], actor: Actor, done: Done, value: Any, error: BaseException | None
+    ) -> None:
+        while True:
+            try:
+                effect = program.send(value) if error is None else program.throw(error)
+            except StopIteration as stop:
+                done(stop.value, None)
+                return
+            except Exception as raised:
+                done(None, raised)
+                return
+            value, error = None, None
+            try:
+                if isinstance(effect, Read) and not effect.live and effect.at is None:
+                    cache = actor.caches.get(effect.kind.qualified)
+                    if cache is not None:
+                        value = cache.get(effect.namespace, effect.name)
+                        continue
+                elif isinstance(effect, ReadList) and not effect.live and effect.at is None and not effect.field_selector:
+                    cache = actor.caches.get(effect.kind.qualified)
+                    if cache is not None:
+                        value = cache.list(effect.namespace, effect.label_selector)
+                        continue
+                elif isinstance(effect, Now):
+                    value = self._scheduler.now()
+                    continue
+                elif isinstance(effect, Note):
+                    self._history.record("note", actor=actor.name, text=effect.text)
+                    continue
+                elif isinstance(effect, Enqueue):
+                    queue = actor.queues[effect.controller]
+                    queue.add_after(effect.key, effect.after_s, f"{actor.name} asked")
+                    continue
+                elif isinstance(effect, Publish):
+                    self._around.publish(effect)
+                    continue
+                elif isinstance(effect, Withdraw):
+                    self._around.withdraw(effect)
+                    continue
+            except Exception as raised:
+                error = raised
+                continue
+            self._later(program, actor, done, effect)
+            return
+
+    def _later(self, program: Program[Any], actor: Actor, done: Done, effect: Any) -> None:
+        """Carry out an effect that takes time, then go on."""
+        if isinstance(effect, Sleep):
+            self._scheduler.call_later(effect.seconds, lambda: self._step(program, actor, done, None, None), "sleep")
+            return
+        coordinate = _coordinate(effect)
+        purpose = f"{actor.name}/{coordinate}/{actor.nth(coordinate)}"
+        delay_s = self._entropy.uniform(purpose, *REQUEST_DELAY_S)
+        if isinstance(effect, Http):
+
+            def start() -> None:
+                try:
+                    inner = self._around.request(effect.request)
+                except Unreachable as refused:
+                    self._step(program, actor, done, None, refused)
+                    return
+                self.run(inner, actor, lambda value, error: self._step(program, actor, done, value, error))
+
+            self._scheduler.call_later(delay_s, start, "http")
+            return
+
+        def perform() -> None:
+            value, error = None, None
+            acting, self.acting = self.acting, actor.name
+            try:
+                value = self._perform(effect, actor)
+            except (ApiError, Unreachable) as refused:
+                error = refused
+            finally:
+                self.acting = acting
+            self._step(program, actor, done, value, error)
+
+        self._scheduler.call_later(delay_s, perform, "request")
+
+    def _perform(self, effect: Any, actor: Actor) -> Any:
+        if not isinstance(effect, Read | ReadList | Write):
+            raise TypeError(f"{actor.name} yielded {effect!r}, which is no effect of labsim.controllers.runtime")
+        server = self._hub if effect.at is None else self._around.server_at(effect.at, actor.name)
+        if isinstance(effect, Read):
+            try:
+                return server.get(effect.kind, effect.namespace, effect.name)
+            except ApiError as error:
+                if error.code == 404:
+                    return None
+                raise
+        if isinstance(effect, ReadList):
+            objects, _ = server.list(
+                effect.kind,
+                effect.namespace,
+                label_selector=effect.label_selector,
+                field_selector=effect.field_selector,
+            )
+            return objects
+        return _write(server, effect, effect.field_manager or actor.component)
+
+
+def _write(server: ApiServer, effect: Write, manager: str) -> Any:
+    if effect.verb == "create":
+        return server.create(effect.body, effect.kind, manager=manager)
+    if effect.verb == "update":
+        return server.update(effect.body, effect.kind, subresource=effect.subresource, manager=manager)
+    if effect.verb == "patch":
+        return server.patch(
+            effect.kind,
+            effect.namespace,
+            effect.name,
+            effect.body,
+            patch_type=effect.patch_type,
+            subresource=effect.subresource,
+            manager=manager,
+            force=effect.force,
+        )
+    if effect.verb == "delete":
+        try:
+            server.delete(effect.kind, effect.namespace, effect.name, options=effect.body)
+        except ApiError as error:
+            if error.code == 404:
+                return False
+            raise
+        return True
+    raise ValueError(f"unknown verb {effect.verb!r}")
+
+
+def _coordinate(effect: Any) -> str:
+    if isinstance(effect, Write):
+        return f"{effect.verb}/{effect.kind.qualified}/{effect.namespace}/{effect.name}"
+    if isinstance(effect, Read):
+        return f"get/{effect.kind.qualified}/{effect.namespace}/{effect.name}"
+    if isinstance(effect, ReadList):
+        return f"list/{effect.kind.qualified}/{effect.namespace}"
+    return type(effect).__name__
+
+
+class _Stream:
+    """One watch stream: each event takes a derived delay, and none overtakes another."""
+
+    __slots__ = ("_count", "_entropy", "_last_s", "_name", "_scheduler")
+
+    def __init__(self, scheduler: Scheduler, entropy: Entropy, name: str) -> None:
+        self._scheduler = scheduler
+        self._entropy = entropy
+        self._name = name
+        self._count = 0
+        self._last_s = 0.0
+
+    def send(self, deliver: Callable[[], None]) -> None:
+        delay_s = self._entropy.uniform(f"watch/{self._name}/{self._count}", *WATCH_DELAY_S)
+        self._count += 1
+        self._last_s = max(self._last_s, self._scheduler.now() + delay_s)
+        self._scheduler.call_at(self._last_s, deliver, "watch")
+
+
+def keys_of(objects: Iterable[dict[str, Any]]) -> list[Key]:
+    """The keys of these objects."""
+    return [Key(obj["metadata"].get("namespace", ""), obj["metadata"]["name"]) for obj in objects]

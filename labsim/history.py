@@ -1,0 +1,173 @@
+"""One history of everything that happened: inputs apart from effects, each with its cause and stable coordinates.
+
+A history is a sequence of JSON lines. Every line has `n` (its number), `t` (in-world seconds since the start, six
+decimals), `type`, and what belongs to that type:
+
+- input: something from outside (a scenario step, a person's command, an outside client's request);
+- wake: a controller takes up a key; `cause` says what woke it;
+- write: a store changed; object coordinates, the actor, the digest of the object, and the change as a merge patch
+  against the revision before (`object` in full where there is none, or where a patch could not say it);
+- request: an HTTP request to a simulated service, with its status;
+- guest: an effect of a machine's program; note: why somebody decided something;
+- gap: part of a stream was not seen (a remote hub): a verdict that depends on it is inconclusive.
+
+Values of secrets never enter: Secret data is replaced by digests before the object is digested itself, and other
+secret values (tokens in URLs) that were registered with `hide` are replaced wherever they stand.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from typing import IO, Any
+
+import orjson
+
+Line = dict[str, Any]
+ABSENT = object()
+
+
+def digest(data: bytes) -> str:
+    """A short content digest: blake2b, 16 bytes, in hex."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def masked(value: str) -> str:
+    """What stands in for a secret value: equal values look equal, and cannot be read."""
+    return f"<secret {digest(value.encode())[:12]}>"
+
+
+def difference(before: Any, after: Any) -> Any:
+    """The RFC 7386 merge patch from one tree to another; ABSENT where they are equal."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        patch: dict[str, Any] = {}
+        for key, value in after.items():
+            if key not in before:
+                patch[key] = value
+            elif before[key] is not value and before[key] != value:
+                patch[key] = difference(before[key], value)
+        for key in before:
+            if key not in after:
+                patch[key] = None
+        return patch or ABSENT
+    return ABSENT if before == after else after
+
+
+def merged(target: Any, patch: Any) -> Any:
+    """A tree with a merge patch applied (RFC 7386)."""
+    if not isinstance(patch, dict):
+        return patch
+    result = dict(target) if isinstance(target, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            result.pop(key, None)
+        else:
+            result[key] = merged(result.get(key), value)
+    return result
+
+
+def has_null(tree: Any) -> bool:
+    """Whether a merge patch could not say this tree, because null means removal there."""
+    if isinstance(tree, dict):
+        return any(value is None or has_null(value) for value in tree.values())
+    return False
+
+
+class History:
+    """Writes lines as things happen, and hands each to its listeners (invariants, selections, the console).
+
+    sink: where the lines go (None keeps none); contents: whether writes carry their change, which a replay and `check`
+    need, or the digest alone, which is enough for comparing runs and cheaper for very large ones.
+    """
+
+    def __init__(self, now: Callable[[], float], sink: IO[bytes] | None = None, *, contents: bool = True) -> None:
+        self._now = now
+        self._start_s = now()
+        self._sink = sink
+        self._contents = contents
+        self._secrets: dict[bytes, bytes] = {}
+        self._listeners: list[Callable[[Line], None]] = []
+        self.count = 0
+
+    def listen(self, listener: Callable[[Line], None]) -> None:
+        self._listeners.append(listener)
+
+    def hide(self, values: Iterable[str]) -> None:
+        """Replace these values wherever they would be written. Values under 8 characters are not hidden."""
+        for value in values:
+            if len(value) >= 8:
+                self._secrets.setdefault(value.encode(), masked(value).encode())
+
+    def redacted(self, data: bytes) -> bytes:
+        """The bytes with every known secret value replaced."""
+        for secret, mask in self._secrets.items():
+            if secret in data:
+                data = data.replace(secret, mask)
+        return data
+
+    def record(self, kind: str, **fields: Any) -> None:
+        """Append one line."""
+        line: Line = {"n": self.count, "t": round(self._now() - self._start_s, 6), "type": kind, **fields}
+        self.count += 1
+        if self._sink is not None:
+            self._sink.write(self.redacted(orjson.dumps(line)) + b"\n")
+        for listener in self._listeners:
+            listener(line)
+
+    def record_write(
+        self,
+        store: str,
+        actor: str,
+        event: str,
+        kind: str,
+        namespace: str,
+        name: str,
+        revision: int,
+        before: dict[str, Any] | None,
+        after: dict[str, Any],
+    ) -> None:
+        """Append a store's change; `event` is ADDED, MODIFIED or DELETED."""
+        fields: Line = {"store": store, "actor": actor, "event": event, "kind": kind}
+        fields.update(namespace=namespace, name=name, revision=revision)
+        if self._sink is not None:
+            seen, previous = _without_secret_data(after), None if before is None else _without_secret_data(before)
+            encoded = self.redacted(orjson.dumps(seen, option=orjson.OPT_SORT_KEYS))
+            fields["digest"] = digest(encoded)
+            if self._contents and event != "DELETED":
+                patch = ABSENT if previous is None or has_null(seen) else difference(previous, seen)
+                if patch is ABSENT:
+                    fields["object"] = seen
+                else:
+                    fields["patch"] = patch
+        self.record("write", **fields)
+
+    def flush(self) -> None:
+        if self._sink is not None:
+            self._sink.flush()
+
+
+def _without_secret_data(obj: dict[str, Any]) -> dict[str, Any]:
+    if obj.get("kind") != "Secret" or not obj.get("data"):
+        return obj
+    return {**obj, "data": {key: masked(str(value)) for key, value in obj["data"].items()}}
+
+
+def rebuild(lines: Iterable[Line]) -> dict[tuple[str, str, str, str], dict[str, Any]]:
+    """The final objects of every store, from a history alone, keyed (store, kind, namespace, name).
+
+    Raises ValueError, naming the line, where an object does not have the digest that the history says.
+    """
+    state: dict[tuple[str, str, str, str], dict[str, Any]] = {}
+    for line in lines:
+        if line.get("type") != "write":
+            continue
+        key = (line["store"], line["kind"], line["namespace"], line["name"])
+        if line["event"] == "DELETED":
+            state.pop(key, None)
+            continue
+        obj = line["object"] if "object" in line else merged(state.get(key, {}), line["patch"])
+        found = digest(orjson.dumps(obj, option=orjson.OPT_SORT_KEYS))
+        if found != line["digest"]:
+            raise ValueError(f"history line {line['n']}: {key} has digest {found}, the history says {line['digest']}")
+        state[key] = obj
+    return state
