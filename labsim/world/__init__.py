@@ -1,0 +1,1 @@
+"""Clock, queue, stores, controllers and simulated machines put together: one thread, no locks inside."""

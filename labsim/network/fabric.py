@@ -1,0 +1,91 @@
+"""Who answers where: endpoints of the simulated world by host and port, and what keeps a machine from reaching them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+DEFAULT_PORTS = {"https": 443, "http": 80}
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """Something that answers at `host:port`.
+
+    `serve` is opaque to the fabric (the world knows what it is); `service` and `owner` say whose it is; `ca_pem` is what
+    vouches for its certificate ("" for plain HTTP or where nobody checks); the PEMs serve it on a real socket.
+    """
+
+    host: str
+    port: int
+    service: str
+    owner: str
+    serve: Any
+    ca_pem: str = ""
+    certificate_pem: str = ""
+    key_pem: str = ""
+
+
+class Fabric:
+    """The endpoints of one world. Names and address literals are equal here: both are looked up as they are written."""
+
+    def __init__(self) -> None:
+        self._endpoints: dict[tuple[str, int], Endpoint] = {}
+        self._blocked: dict[str, set[tuple[str, int] | None]] = {}
+        self.on_publish: list[Callable[[Endpoint], None]] = []
+        self.on_withdraw: list[Callable[[Endpoint], None]] = []
+
+    def publish(self, endpoint: Endpoint) -> None:
+        """Let the endpoint answer; one that stood at the same place is replaced."""
+        key = (endpoint.host, endpoint.port)
+        known = self._endpoints.get(key)
+        if known == endpoint:
+            return
+        self._endpoints[key] = endpoint
+        for listener in self.on_publish:
+            listener(endpoint)
+
+    def withdraw(self, owner: str, service: str = "") -> None:
+        """Remove every endpoint of an owner, or only those of one service."""
+        for key, endpoint in list(self._endpoints.items()):
+            if endpoint.owner == owner and service in ("", endpoint.service):
+                del self._endpoints[key]
+                for listener in self.on_withdraw:
+                    listener(endpoint)
+
+    def find(self, url_or_host: str, scheme: str = "https") -> Endpoint | None:
+        """The endpoint of a URL, or of `host[:port]` under a scheme."""
+        if "://" in url_or_host:
+            parts = urlsplit(url_or_host)
+            scheme, location = parts.scheme, parts.netloc
+        else:
+            location = url_or_host
+        host, port = split_host_port(location, DEFAULT_PORTS.get(scheme, 443))
+        return self._endpoints.get((host, port))
+
+    def endpoints(self) -> list[Endpoint]:
+        return [self._endpoints[key] for key in sorted(self._endpoints)]
+
+    def block(self, client: str, host: str = "", port: int = 0) -> None:
+        """Keep a client from an endpoint, or from everything (no host)."""
+        self._blocked.setdefault(client, set()).add((host, port) if host else None)
+
+    def unblock(self, client: str, host: str = "", port: int = 0) -> None:
+        self._blocked.get(client, set()).discard((host, port) if host else None)
+
+    def is_blocked(self, client: str, endpoint: Endpoint) -> bool:
+        blocked = self._blocked.get(client)
+        return bool(blocked) and (None in blocked or (endpoint.host, endpoint.port) in blocked)
+
+
+def split_host_port(location: str, default_port: int) -> tuple[str, int]:
+    """`host`, `host:port`, `[v6]:port` as host and port."""
+    if location.startswith("["):
+        host, _, rest = location[1:].partition("]")
+        return host, int(rest[1:]) if rest.startswith(":") and rest[1:].isdigit() else default_port
+    host, colon, port = location.rpartition(":")
+    if colon and port.isdigit():
+        return host, int(port)
+    return location, default_port

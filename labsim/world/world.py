@@ -1,0 +1,275 @@
+"""A world: one event queue, one hub store, hosted clusters, components, machines; driven by one thread.
+
+Others (socket servers, hypervisor callbacks, a test's thread) hand work in with `post`, which is the only method that
+another thread may call.
+"""
+
+from __future__ import annotations
+
+import collections
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from labsim.clock import VIRTUAL_EPOCH_S, EventQueue
+from labsim.controllers.runtime.component import Component
+from labsim.controllers.runtime.effects import Program, Publish, Unreachable, Withdraw
+from labsim.controllers.runtime.engine import Actor, Done, Engine
+from labsim.entropy import Entropy
+from labsim.history import History
+from labsim.kube.crds import hosted_crds, hub_crds
+from labsim.kube.server import ApiServer
+from labsim.kube.store import Revision
+from labsim.model.http import Request, Response
+from labsim.model.objects import Object
+from labsim.network.fabric import Endpoint, Fabric
+from labsim.world.hosted import HostedApi, kubeconfig_server
+from labsim.world.pace import Pace, VirtualPace
+
+T = TypeVar("T")
+
+KUBE_API_SERVICE = "kube-apiserver"
+
+
+class World:
+    """Everything that is simulated, under one clock."""
+
+    def __init__(
+        self,
+        *,
+        seed: int | str,
+        pace: Pace | None = None,
+        start_s: float = VIRTUAL_EPOCH_S,
+        history: Callable[[Callable[[], float]], History] = History,
+        port_is_free: Callable[[int], bool] = lambda port: True,
+        extra_crds: Iterable[Object] = (),
+    ) -> None:
+        self.entropy = Entropy(seed)
+        self.pace: Pace = pace or VirtualPace()
+        self.queue = EventQueue(start_s)
+        self.history = history(self.queue.now)
+        self.fabric = Fabric()
+        self.hub = ApiServer(
+            name="hub",
+            clock=self.queue,
+            entropy=self.entropy.child("hub"),
+            crds=[*hub_crds(), *extra_crds],
+            port_is_free=port_is_free,
+        )
+        self.hosted: dict[str, HostedApi] = {}
+        self.engine = Engine(
+            scheduler=self.queue, entropy=self.entropy, history=self.history, hub=self.hub, around=self
+        )
+        self.hub.subscribe(lambda revision: self._record("hub", revision))
+        self.changes = 0  # grows with every store write: whoever waits looks again only when it has grown
+        self._inbox: collections.deque[Callable[[], None]] = collections.deque()
+        self._arrived = threading.Condition()
+        self._stopping = False
+
+    # -- time ---------------------------------------------------------------------------------------------------------
+
+    def now(self) -> float:
+        return self.queue.now()
+
+    def run_until(self, done: Callable[[], bool], deadline_s: float) -> bool:
+        """Let time pass until `done()` or the in-world time `deadline_s`; True if it was done.
+
+        `done` is asked again whenever a store or a machine has changed.
+        """
+        seen = -1
+        while True:
+            if self.changes != seen:
+                seen = self.changes
+                if done():
+                    return True
+            if self._stopping:
+                return done()
+            if not self._advance(deadline_s):
+                return done()
+
+    def run_for(self, seconds: float) -> None:
+        """Let that much in-world time pass."""
+        self.run_until(lambda: False, self.now() + seconds)
+
+    def _advance(self, deadline_s: float) -> bool:
+        """Do the next thing; False when the deadline has come and nothing is due before it."""
+        if self._inbox:
+            self._drain()
+            return True
+        if self.pace.is_virtual:
+            if self.queue.run_next(deadline_s):
+                return True
+            self.queue.advance_to(deadline_s)
+            return False
+        in_world_s = self.pace.in_world_s() or 0.0
+        if self.queue.run_next(min(in_world_s, deadline_s)):
+            return True
+        self.queue.advance_to(min(in_world_s, deadline_s))
+        if in_world_s >= deadline_s:
+            return False
+        due_s = self.queue.next_due_s()
+        wait_s = self.pace.real_wait_s(deadline_s if due_s is None else min(due_s, deadline_s))
+        with self._arrived:
+            if not self._inbox and wait_s > 0:
+                self._arrived.wait(min(wait_s, 0.25))
+        return True
+
+    def stop(self) -> None:
+        """End `run_until` soon; any thread."""
+        self._stopping = True
+        with self._arrived:
+            self._arrived.notify()
+
+    # -- work from other threads ------------------------------------------------------------------------------------
+
+    def post(self, call: Callable[[], T]) -> Future[T]:
+        """Run `call` on the world's thread; any thread."""
+        future: Future[T] = Future()
+
+        def run() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                future.set_result(call())
+            except BaseException as error:
+                future.set_exception(error)
+
+        with self._arrived:
+            self._inbox.append(run)
+            self._arrived.notify()
+        return future
+
+    def _drain(self) -> None:
+        while self._inbox:
+            self._inbox.popleft()()
+
+    # -- components and requests ------------------------------------------------------------------------------------
+
+    def add(self, component: Component) -> None:
+        self.engine.add(component)
+
+    def publish_service(self, service: str, host: str, port: int, *, ca_pem: str = "") -> None:
+        """Let a component's service answer at a place that is there from the start (the hub's own routes)."""
+        self.fabric.publish(
+            Endpoint(host=host, port=port, service=service, owner="hub", serve=service, ca_pem=ca_pem)
+        )
+
+    def serve(self, endpoint: Endpoint, request: Request) -> Program[Response]:
+        """The program that answers a request at an endpoint."""
+        if isinstance(endpoint.serve, HostedApi):
+            return _answered(endpoint.serve.handle(request))
+        handler, _ = self.engine.services[endpoint.serve]
+        return handler(request)
+
+    def answer(self, endpoint: Endpoint, request: Request, done: Done) -> None:
+        """Serve a request; `done` hears the response on the world's thread."""
+        if isinstance(endpoint.serve, HostedApi):
+            acting, self.engine.acting = self.engine.acting, request.client
+            try:
+                response = endpoint.serve.handle(request)
+            finally:
+                self.engine.acting = acting
+            self._note_request(request, endpoint, response.status)
+            done(response, None)
+            return
+        handler, actor = self.engine.services[endpoint.serve]
+
+        def finished(response: Any, error: BaseException | None) -> None:
+            self._note_request(request, endpoint, 500 if error is not None else response.status)
+            done(response, error)
+
+        self.engine.run(handler(request), actor, finished)
+
+    def _note_request(self, request: Request, endpoint: Endpoint, status: int) -> None:
+        self.history.record(
+            "request",
+            client=request.client,
+            service=endpoint.service,
+            owner=endpoint.owner,
+            method=request.method,
+            path=request.path,
+            status=status,
+        )
+
+    # -- what the engine needs (labsim.controllers.runtime.engine.Surroundings) -------------------------------------
+
+    def server_at(self, kubeconfig: str, caller: str) -> ApiServer:
+        url = kubeconfig_server(kubeconfig)
+        endpoint = self.fabric.find(url)
+        if endpoint is None or not isinstance(endpoint.serve, HostedApi) or self.fabric.is_blocked(caller, endpoint):
+            raise Unreachable(f"dial tcp {url}: connect: connection refused")
+        return endpoint.serve.server
+
+    def hosted_servers(self) -> Mapping[str, ApiServer]:
+        return {owner: api.server for owner, api in sorted(self.hosted.items())}
+
+    def request(self, request: Request) -> Program[Response]:
+        endpoint = self.fabric.find(request.host, request.scheme)
+        if endpoint is None or self.fabric.is_blocked(request.client, endpoint):
+            raise Unreachable(f"dial tcp {request.host}: connect: connection refused")
+        return self.serve(endpoint, request)
+
+    def publish(self, effect: Publish) -> None:
+        serve: Any = effect.service
+        if effect.service == KUBE_API_SERVICE:
+            serve = self.hosted.get(effect.owner) or self._start_hosted(effect.owner)
+            namespace = effect.owner.partition("/")[0]
+            inner = Endpoint(
+                host=f"{KUBE_API_SERVICE}.{namespace}.svc",
+                port=6443,
+                service=effect.service,
+                owner=effect.owner,
+                serve=serve,
+            )
+            self.fabric.publish(inner)
+        elif effect.service not in self.engine.services:
+            serve = "none"
+        self.fabric.publish(
+            Endpoint(
+                host=effect.host,
+                port=effect.port,
+                service=effect.service,
+                owner=effect.owner,
+                serve=serve,
+                certificate_pem=effect.certificate_pem,
+                key_pem=effect.key_pem,
+            )
+        )
+
+    def withdraw(self, effect: Withdraw) -> None:
+        self.fabric.withdraw(effect.owner, effect.service)
+        if effect.service == "":
+            self.hosted.pop(effect.owner, None)
+
+    def _start_hosted(self, owner: str) -> HostedApi:
+        server = ApiServer(
+            name=owner, clock=self.queue, entropy=self.entropy.child(f"hosted/{owner}"), crds=hosted_crds()
+        )
+        api = HostedApi(owner, server, self.hub, self.queue)
+        server.subscribe(lambda revision: self._record(owner, revision))
+        self.hosted[owner] = api
+        self.engine.hosted_cluster_started(owner, server)
+        return api
+
+    def _record(self, store: str, revision: Revision) -> None:
+        self.changes += 1
+        self.history.record_write(
+            store,
+            self.engine.acting,
+            str(revision.type),
+            revision.kind.kind,
+            revision.namespace,
+            revision.name,
+            revision.revision,
+            revision.previous_object,
+            revision.object,
+        )
+
+
+def _answered(response: Response) -> Program[Response]:
+    return response
+    yield
+
+
+__all__ = ["Actor", "World"]
