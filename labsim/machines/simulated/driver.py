@@ -1,0 +1,109 @@
+"""The driver whose machines live in the process."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from labsim.clock import Scheduler
+from labsim.discovery.inspect import read_ignition
+from labsim.entropy import Entropy
+from labsim.errors import LabError
+from labsim.machines.driver import BootSource, MachineSpec, MachineView, Power
+from labsim.machines.simulated.machine import SimulatedMachine, Transport
+
+
+class SimulatedDriver:
+    """Machines on the world's clock; every verb takes effect at once, booting takes in-world time."""
+
+    name = "simulated"
+
+    def __init__(
+        self,
+        *,
+        scheduler: Scheduler,
+        entropy: Entropy,
+        transport: Transport,
+        observe: Callable[[str, str, dict[str, Any]], None] = lambda machine, what, fields: None,
+    ) -> None:
+        self._scheduler = scheduler
+        self._entropy = entropy
+        self._transport = transport
+        self._observe = observe
+        self._machines: dict[str, SimulatedMachine] = {}
+        self._addresses = 0
+        self._ignition_of_iso = functools.lru_cache(maxsize=16)(lambda path: read_ignition(Path(path)))
+
+    def ensure(self, spec: MachineSpec) -> None:
+        known = self._machines.get(spec.name)
+        if known is not None:
+            if known.spec != spec:
+                raise LabError(
+                    f"machine {spec.name!r} exists with another specification", hint="remove it before changing it"
+                )
+            return
+        self._addresses += 1
+        number = self._addresses + 19
+        address = f"192.168.{122 + number // 250}.{number % 250 + 1}/24"
+        self._machines[spec.name] = SimulatedMachine(
+            spec,
+            scheduler=self._scheduler,
+            entropy=self._entropy,
+            transport=self._transport,
+            observe=self._observe,
+            address=address,
+            ignition_of_iso=self._ignition_of_iso,
+        )
+
+    def insert_media(self, name: str, iso: Path | None) -> None:
+        self._machine(name).media = None if iso is None else str(iso)
+
+    def boot(self, name: str, source: BootSource) -> None:
+        """Power on; a machine that is on already is left alone."""
+        machine = self._machine(name)
+        if machine.power is Power.OFF:
+            machine.start(source)
+
+    def reboot(self, name: str, source: BootSource) -> None:
+        """Power off and on again."""
+        self._machine(name).start(source)
+
+    def stop(self, name: str, graceful: bool = False) -> None:
+        del graceful  # a simulated machine has no work to finish that its disk does not already hold
+        self._machine(name).stop()
+
+    def observe(self, name: str) -> MachineView:
+        machine = self._machine(name)
+        return MachineView(
+            name=name,
+            uuid=machine.spec.uuid,
+            power=machine.power,
+            boot_order=("disk", "cd"),
+            media=None if machine.media is None else Path(machine.media),
+            console=None,
+        )
+
+    def names(self) -> frozenset[str]:
+        return frozenset(self._machines)
+
+    def remove(self, name: str) -> None:
+        machine = self._machines.pop(name, None)
+        if machine is not None:
+            machine.stop()
+
+    def console(self, name: str) -> bytes:
+        """What the machine has printed (the last 100 to 200 KB)."""
+        return bytes(self._machine(name).console)
+
+    def close(self) -> None:
+        for machine in self._machines.values():
+            machine.stop()
+
+    def _machine(self, name: str) -> SimulatedMachine:
+        machine = self._machines.get(name)
+        if machine is None:
+            known = ", ".join(sorted(self._machines)[:8]) or "none"
+            raise LabError(f"there is no machine {name!r}", hint=f"known machines: {known}")
+        return machine

@@ -1,0 +1,305 @@
+"""One simulated machine: power, disks, media, and the guest program that it runs when it is on."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from labsim.clock import Scheduler, Timer
+from labsim.discovery.embed import ignition_in_initrd
+from labsim.entropy import Entropy
+from labsim.guest import effects as guest
+from labsim.guest.fake_system import MachineFacts, system_tree
+from labsim.guest.main import run as guest_program
+from labsim.guest.scheduler import TaskScheduler
+from labsim.kube.certificates import csr_for, derived_key, key_pem
+from labsim.machines.driver import BootSource, MachineSpec, Power
+from labsim.machines.simulated.disk import BootEntry, SimulatedDisk
+
+log = logging.getLogger(__name__)
+
+# From power-on to the agent's first request: firmware, kernel, root file system, agent image pull; and the same for a
+# disk boot up to Ignition. Ranges in in-world seconds; each boot of each machine draws its own from the seed.
+ISO_BOOT_S = (60.0, 100.0)
+DISK_BOOT_S = (40.0, 70.0)
+GRACEFUL_STOP_S = 5.0
+WRITE_DISK_S = (150.0, 260.0)  # the whole image; parts take their share
+REQUEST_DELAY_S = (0.002, 0.02)
+
+
+class Transport(Protocol):
+    """How a simulated machine reaches the world's endpoints."""
+
+    def __call__(self, machine: str, effect: guest.Http, done: Callable[[Any], None]) -> None:
+        """Send the request; `done` hears an HttpAnswer or an exception (ConnectionFailed)."""
+        ...
+
+
+class SimulatedMachine:
+    """A machine on the world's clock. Methods are called on the world's thread."""
+
+    def __init__(
+        self,
+        spec: MachineSpec,
+        *,
+        scheduler: Scheduler,
+        entropy: Entropy,
+        transport: Transport,
+        observe: Callable[[str, str, dict[str, Any]], None],
+        address: str,
+        ignition_of_iso: Callable[[str], bytes],
+    ) -> None:
+        self.spec = spec
+        self.power = Power.OFF
+        self.media: str | None = None
+        self.console = bytearray()
+        self.disks = [SimulatedDisk(disk.name, disk.size_bytes) for disk in spec.disks]
+        self._scheduler = scheduler
+        self._entropy = entropy.child(f"machine/{spec.uuid}")
+        self._transport = transport
+        self._observe = observe
+        self._address = address
+        self._ignition_of_iso = ignition_of_iso
+        self._tasks: TaskScheduler | None = None
+        self._files: dict[str, bytes] = {}
+        self._links: dict[str, str] = {}
+        self._dirs: dict[str, set[str]] = {}
+        self._boots = 0
+        self._booted_from = ""
+        self._counts: dict[str, int] = {}
+        self._boot_timer: Timer | None = None
+
+    # -- power --------------------------------------------------------------------------------------------------------
+
+    def start(self, source: BootSource) -> None:
+        """Power on. DISCOVERY_ISO is one boot from the CD, as a person picks it in the boot menu."""
+        self.stop()
+        self.power = Power.ON
+        self._boot(source)
+
+    def stop(self) -> None:
+        """Cut the power: every task ends where it stands."""
+        self._halt()
+        if self.power is not Power.OFF:
+            self.power = Power.OFF
+            self._observe(self.spec.name, "power", {"power": "off"})
+
+    def _halt(self) -> None:
+        if self._boot_timer is not None:
+            self._boot_timer.cancel()
+            self._boot_timer = None
+        tasks, self._tasks = self._tasks, None
+        if tasks is not None:
+            tasks.stop()
+
+    def _boot(self, source: BootSource) -> None:
+        self._boots += 1
+        boot = self._find_boot(source)
+        if boot is None:
+            self._print("No bootable device.")
+            self._observe(self.spec.name, "boot", {"source": "none"})
+            return
+        self._booted_from = boot.source
+        self._observe(self.spec.name, "boot", {"source": boot.source})
+        span = DISK_BOOT_S if boot.source == "disk" else ISO_BOOT_S
+        delay_s = self._entropy.uniform(f"boot/{self._boots}", *span)
+        self._boot_timer = self._scheduler.call_later(delay_s, lambda: self._run(boot), "boot")
+
+    def _find_boot(self, source: BootSource) -> guest.Boot | None:
+        """What the firmware finds. An empty disk falls through to the CD, as in the boot order disk, then CD."""
+        if source is BootSource.DISK:
+            for disk in self.disks:
+                if disk.boot_entry is not None:
+                    entry, disk.boot_entry = disk.boot_entry, None
+                    return guest.Boot("discovery-disk", entry.ignition, entry.command_line)
+                if disk.is_bootable and disk.ignition is not None:
+                    return guest.Boot("disk", disk.ignition, "ostree=1 ignition.platform.id=metal")
+        if self.media is None:
+            return None
+        command_line = "BOOT_IMAGE=/images/pxeboot/vmlinuz ignition.firstboot ignition.platform.id=metal"
+        return guest.Boot("discovery-iso", self._ignition_of_iso(self.media), command_line)
+
+    def _run(self, boot: guest.Boot) -> None:
+        self._boot_timer = None
+        facts = MachineFacts(
+            uuid=self.spec.uuid,
+            hostname=self.spec.name,
+            cpus=self.spec.cpus,
+            memory_mib=self.spec.memory_mib,
+            disks=tuple((disk.name, disk.size_bytes, disk.rotational, disk.serial) for disk in self.spec.disks),
+            nics=tuple((f"enp{index + 1}s0", nic.mac, self._address, _gateway(self._address)) for index, nic in enumerate(self.spec.nics)),
+        )
+        self._files, self._links = system_tree(facts)
+        self._files["/proc/cmdline"] = boot.command_line.encode() + b"\n"
+        self._dirs = {}
+        for path in (*self._files, *self._links):
+            self._add_to_parents(path)
+        tasks = TaskScheduler(self._perform)
+        self._tasks = tasks
+        tasks.start(guest_program(boot), "main")
+
+    # -- the effects of the guest -----------------------------------------------------------------------------------
+
+    def _perform(self, effect: Any, task: str, done: Callable[[Any], None]) -> None:
+        """Answer one effect: now, or when its time has come. Answers after the machine went down go nowhere."""
+        tasks = self._tasks
+
+        def answer(value: Any) -> None:
+            if self._tasks is tasks and tasks is not None:
+                done(value)
+
+        match effect:
+            case guest.Http():
+                self._http(effect, task, answer)
+            case guest.Sleep(seconds):
+                self._scheduler.call_later(max(seconds, 0.0), lambda: answer(None), "guest sleep")
+            case guest.WriteDisk():
+                self._write_disk(effect, answer)
+            case guest.Reboot(reason):
+                self._observe(self.spec.name, "reboot", {"reason": reason})
+                self._halt()
+                self._boot(BootSource.DISK)
+            case _:
+                answer(self._now_or_never(effect, task))
+
+    def _now_or_never(self, effect: Any, task: str) -> Any:
+        """The answer of an effect that takes no time: a value, or an exception."""
+        match effect:
+            case guest.Now():
+                return self._scheduler.now()
+            case guest.ReadFile(path):
+                data = self._read(path)
+                return FileNotFoundError(2, "No such file or directory", path) if data is None else data
+            case guest.ListDir(path):
+                names = self._list(path)
+                return FileNotFoundError(2, "No such file or directory", path) if names is None else names
+            case guest.ReadLink(path):
+                target = self._links.get(path)
+                return FileNotFoundError(2, "No such file or directory", path) if target is None else target
+            case guest.WriteFile(path, data):
+                self._write(path, data)
+                return None
+            case guest.Run(argv):
+                return FileNotFoundError(2, "No such file or directory", argv[0])
+            case guest.RandomBytes(purpose, count):
+                return self._entropy.bytes(f"random/{purpose}/{self._nth(purpose)}", count)
+            case guest.MakeCsr():
+                return self._make_csr(effect)
+            case guest.SetBootEntry(_, initrd, command_line):
+                self.disks[0].boot_entry = BootEntry(ignition_in_initrd(initrd), command_line)
+                return None
+            case guest.Log(text, unit):
+                self._print(f"{unit}: {text}")
+                return None
+            case guest.Resolve(name):
+                return self._resolve(name)
+        raise TypeError(f"{task} yielded {effect!r}, which is no effect of labsim.guest.effects")
+
+    def _http(self, effect: guest.Http, task: str, answer: Callable[[Any], None]) -> None:
+        purpose = f"http/{task}/{effect.method}"
+        delay_s = self._entropy.uniform(f"{purpose}/{self._nth(purpose)}", *REQUEST_DELAY_S)
+        self._scheduler.call_later(delay_s, lambda: self._transport(self.spec.name, effect, answer), "guest http")
+
+    def _write_disk(self, effect: guest.WriteDisk, answer: Callable[[Any], None]) -> None:
+        disk = next((disk for disk in self.disks if effect.device.endswith(f"/{disk.name}")), self.disks[0])
+        seconds = self._entropy.uniform(f"write-disk/{self._boots}", *WRITE_DISK_S) / effect.parts
+
+        def written() -> None:
+            if self._tasks is None:
+                return
+            try:
+                disk.write_part(effect.part, effect.parts, effect.ignition)
+            except OSError as error:
+                answer(error)
+                return
+            answer(None)
+
+        self._scheduler.call_later(seconds, written, "guest disk")
+
+    def _make_csr(self, effect: guest.MakeCsr) -> tuple[str, str]:
+        key = derived_key(self._entropy, f"csr/{effect.purpose}/{self._nth(effect.purpose)}")
+        request = csr_for(
+            key, effect.common_name, effect.organizations, dns_names=effect.dns_names, ip_addresses=effect.ip_addresses
+        )
+        return key_pem(key), request
+
+    def _resolve(self, name: str) -> Any:
+        hosts = self._files.get("/etc/hosts", b"").decode()
+        found = tuple(line.split()[0] for line in hosts.splitlines() if name.rstrip(".") in line.split()[1:])
+        return found
+
+    # -- files --------------------------------------------------------------------------------------------------------
+
+    def _read(self, path: str) -> bytes | None:
+        if self._booted_from == "disk" and path.startswith("/var/lib/"):
+            return self.disks[0].files.get(path)
+        return self._files.get(self._links_resolved(path))
+
+    def _links_resolved(self, path: str) -> str:
+        """The path with links followed, as the kernel would."""
+        if path in self._files or not self._links:
+            return path
+        parts = path.strip("/").split("/")
+        seen = ""
+        for index, part in enumerate(parts):
+            seen += f"/{part}"
+            target = self._links.get(seen)
+            if target is not None:
+                base = target if target.startswith("/") else _normal(f"{seen.rsplit('/', 1)[0]}/{target}")
+                return self._links_resolved("/".join([base, *parts[index + 1 :]]))
+        return path
+
+    def _write(self, path: str, data: bytes) -> None:
+        if self._booted_from == "disk" and path.startswith("/var/lib/"):
+            self.disks[0].files[path] = data
+            return
+        if path not in self._files:
+            self._add_to_parents(path)
+        self._files[path] = data
+
+    def _list(self, path: str) -> tuple[str, ...] | None:
+        names = self._dirs.get(self._links_resolved(path).rstrip("/") or "/")
+        return None if names is None else tuple(sorted(names))
+
+    def _add_to_parents(self, path: str) -> None:
+        while path not in ("/", ""):
+            parent, _, name = path.rpartition("/")
+            names = self._dirs.setdefault(parent or "/", set())
+            if name in names:
+                return
+            names.add(name)
+            path = parent
+
+    # -- evidence -----------------------------------------------------------------------------------------------------
+
+    def _print(self, text: str) -> None:
+        self.console += f"{text}\n".encode()
+        if len(self.console) > 200_000:
+            del self.console[:100_000]
+
+    def _nth(self, coordinate: str) -> int:
+        count = self._counts.get(coordinate, 0)
+        self._counts[coordinate] = count + 1
+        return count
+
+
+def _normal(path: str) -> str:
+    parts: list[str] = []
+    for part in path.split("/"):
+        if part == "..":
+            if parts:
+                parts.pop()
+        elif part not in ("", "."):
+            parts.append(part)
+    return "/" + "/".join(parts)
+
+
+def _gateway(address: str) -> str:
+    return address.split("/")[0].rsplit(".", 1)[0] + ".1"
+
+
+def machine_uuid(entropy: Entropy, name: str) -> str:
+    """The stable UUID of a lab's machine."""
+    return str(uuid.UUID(entropy.uuid(f"machine-uuid/{name}")))
