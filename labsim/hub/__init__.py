@@ -1,0 +1,1 @@
+"""The hubs that a lab can run against, behind one small client protocol."""

@@ -1,0 +1,1 @@
+"""Scenarios: steps, waits that explain themselves, invariants, verdicts."""

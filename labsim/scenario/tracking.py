@@ -1,0 +1,77 @@
+"""What a run knows about its agents beyond their present state: who was bound, who was released since."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from labsim.model.objects import Object, dig, labels_of, name_of
+from labsim.model.scenario import AgentSelector
+
+
+def agent_state(agent: Object) -> str:
+    """Upstream's host state, from `.status.debugInfo.state`."""
+    return str(dig(agent, "status", "debugInfo", "state", default=""))
+
+
+def agent_cluster(agent: Object) -> str | None:
+    """The name of the ClusterDeployment that the Agent's spec asks for."""
+    found = dig(agent, "spec", "clusterDeploymentName", "name")
+    return None if found is None else str(found)
+
+
+class AgentHistory:
+    """Follows every version of the lab's agents, once, as the history tells them."""
+
+    def __init__(self) -> None:
+        self._bound: set[str] = set()
+        self._released: set[str] = set()
+        self._states: dict[str, list[tuple[float, str]]] = {}
+
+    def saw(self, agent: Object, at_s: float) -> None:
+        """Take in one version of an Agent."""
+        name = name_of(agent)
+        if agent_cluster(agent) is not None:
+            self._bound.add(name)
+            self._released.discard(name)
+        elif name in self._bound:
+            self._bound.discard(name)
+            self._released.add(name)
+        states = self._states.setdefault(name, [])
+        state = agent_state(agent)
+        if state and (not states or states[-1][1] != state):
+            states.append((at_s, state))
+
+    def is_released(self, name: str) -> bool:
+        """Unbound since this run bound it, and not bound again."""
+        return name in self._released
+
+    def states(self, name: str) -> list[tuple[float, str]]:
+        """The states that an agent went through, as (in-world seconds, state)."""
+        return self._states.get(name, [])
+
+
+def select_agents(
+    agents: Iterable[Object],
+    selector: AgentSelector | str,
+    *,
+    history: AgentHistory,
+    machine_of: Callable[[Object], str],
+    matches: Callable[[str, str], bool],
+) -> list[Object]:
+    """The agents that a selector of the scenario file means."""
+    if isinstance(selector, str):
+        return list(agents)
+
+    def fits(agent: Object) -> bool:
+        checks: list[tuple[Any, Callable[[Any], bool]]] = [
+            (selector.cluster, lambda want: (agent_cluster(agent) or "none") == want),
+            (selector.state, lambda want: agent_state(agent) == want),
+            (selector.released, lambda want: history.is_released(name_of(agent)) == want),
+            (selector.approved, lambda want: bool(dig(agent, "spec", "approved")) == want),
+            (selector.machines, lambda want: matches(machine_of(agent), want)),
+            (selector.labels, lambda want: all(labels_of(agent).get(key) == value for key, value in want.items())),
+        ]
+        return all(wanted is None or check(wanted) for wanted, check in checks)
+
+    return [agent for agent in agents if fits(agent)]
