@@ -233,11 +233,16 @@ class Watch:
     `hosted=True` follows the kind in every hosted cluster instead of the hub; the map is then called with the object
     and the owner ("<namespace>/<name>" of the HostedControlPlane) as second argument.
     `keys` of None caches the kind for reads without waking anybody.
+    `when` is asked before `keys`, as controller-runtime's predicates are, with the state before and after the event
+    (and the owner, for a hosted cluster): `before` is None for an object that was not there, and always in hosted
+    clusters unless the object is gone; `after` is None for a deletion. False wakes nobody. It sees every event, in
+    order, so it is also where a controller keeps an index up to date.
     """
 
     kind: Kind
     keys: Callable[..., Iterable[Key]] | None = own_key
     hosted: bool = False
+    when: Callable[..., bool] | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -155,9 +155,13 @@ class Engine:
                     before = cache.drop(namespace, name)
                 else:
                     before = cache.put(namespace, name, obj)
+            extra = () if owner is None else (owner,)
+            if watch.when is not None:
+                last = obj if before is None and event == "DELETED" else before
+                if not watch.when(last, None if event == "DELETED" else obj, *extra):
+                    return
             if watch.keys is None:
                 return
-            extra = () if owner is None else (owner,)
             cause = f"{watch.kind.kind} {namespace}/{name} {event.lower()}"
             keys = list(watch.keys(obj, *extra))
             if before is not None and before is not obj:
