@@ -1,7 +1,8 @@
 """What the program on a booted machine may ask of its carrier, as data.
 
 A task is a generator: it yields an effect and is sent the answer, or the error is thrown into it. Three carriers run
-the same tasks: the simulated machine under the world's clock, a process on host sockets, and PID 1 of a virtual machine.
+the same tasks: the simulated machine under the world's clock, a process on host sockets, and PID 1 of a virtual
+machine.
 This module and everything in `labsim.guest` uses the standard library alone and imports nothing else of labsim.
 """
 
@@ -19,7 +20,7 @@ class ConnectionFailed(Exception):
     """No HTTP answer: refused, timed out, unknown name, or a certificate that the bundle does not vouch for."""
 
 
-class TaskCancelled(Exception):  # noqa: N818  (a signal, not a mistake)
+class TaskCancelled(Exception):
     """Thrown into a task that another one cancelled, or whose machine goes down."""
 
 
@@ -80,11 +81,33 @@ class ReadLink:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class WriteFile:
-    """Write a file, making its folders. Paths under /var/lib outlive a reboot of an installed machine; others do not."""
+    """Write a file, making its folders. Paths under /var/lib outlive a reboot of an installed machine; others do not.
+    The last part of WriteDisk takes all of them away: a newly installed system starts with an empty /var/lib."""
 
     path: str
     data: bytes
     mode: int = 0o644
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SystemVersion:
+    """Answered with an int that grows whenever a file that describes the machine (/sys, /proc, /dev, /etc/hostname)
+    changes, or with None where the carrier cannot tell: then such files are read again each time."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Resolve:
+    """Look a name up with the system's resolver. Answered with a tuple of IP addresses, empty where there are none."""
+
+    name: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ping:
+    """Send echo requests to all addresses at once. Answered with a tuple of the same length: the average round trip
+    in milliseconds, or None where nothing came back."""
+
+    addresses: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

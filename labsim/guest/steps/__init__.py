@@ -1,0 +1,1 @@
+"""The steps that assisted-service gives to a host, one module each."""
