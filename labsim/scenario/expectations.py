@@ -99,24 +99,24 @@ def _machines(lab: Observed, step: ExpectStep, node_pool: str) -> Look:
 
 
 def _object(lab: Observed, step: ExpectStep) -> Look:
+    """Every object whose name matches must have the condition; `*` in a name stands for anything."""
     if step.object is None or step.condition is None:
         raise ValueError("an expectation without a subject: the scenario model admits none")
     kind = kind_named(step.object.kind)
-    namespace = step.object.namespace or ""
-    found = [
-        obj
-        for obj in lab.hub.list(kind, namespace or None)
-        if name_of(obj) == step.object.name
-    ]
+    listed = lab.hub.list(kind, step.object.namespace)
+    found = [obj for obj in listed if fnmatch.fnmatchcase(name_of(obj), step.object.name)]
     if not found:
-        return Look(False, f"there is no {kind} {namespace}/{step.object.name}")
-    condition = condition_of(found[0], step.condition.type)
-    if condition is None:
-        return Look(False, f"{kind} {step.object.name} has no condition {step.condition.type}", (found[0],))
-    status, reason = str(condition.get("status")), str(condition.get("reason", ""))
-    holds = status == step.condition.status and step.condition.reason in (None, reason)
-    seen = f"{step.condition.type} is {status}, reason {reason or '(none)'}: {condition.get('message', '')}"
-    return Look(holds, seen, () if holds else (found[0],))
+        return Look(False, f"there is no {kind} {step.object.name}")
+    wrong, seen = [], ""
+    for obj in found:
+        condition = condition_of(obj, step.condition.type) or {}
+        status, reason = condition.get("status", "absent"), condition.get("reason", "")
+        if status != step.condition.status or step.condition.reason not in (None, reason):
+            wrong.append(obj)
+        if obj is found[0] or obj in wrong:
+            message = str(condition.get("message", "")).strip()
+            seen = f"{step.condition.type} of {name_of(obj)} is {status} {reason}" + (f": {message}" if message else "")
+    return Look(_count_holds(step, len(found)) and not wrong, seen, tuple(wrong))
 
 
 def kind_named(name: str) -> Kind:

@@ -1,0 +1,105 @@
+"""The directory that a run leaves: scenario as read, seed, versions, history, results, JUnit, resources, consoles."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from labsim import __version__
+from labsim.errors import LabError
+from labsim.history import rebuild
+from labsim.report.junit import junit_xml
+from labsim.scenario.verdicts import RunResult
+
+HISTORY = "history.jsonl"
+RESULTS = "results.json"
+
+
+class RunDirectory:
+    """One run's directory. It is new, or empty: a run never mixes with another's files."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if path.exists() and any(path.iterdir()):
+            raise LabError(f"run directory {path} is not empty", hint="name another one, or remove it")
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LabError(f"run directory {path} cannot be made: {error.strerror}", hint="name a writable place") from error
+
+    def open_history(self) -> Any:
+        """The file that the history is written to, as bytes."""
+        return (self.path / HISTORY).open("wb")
+
+    def write_inputs(self, scenario_text: str, facts: dict[str, Any]) -> None:
+        """What the run was started with: the scenario as read, and everything that a replay needs."""
+        (self.path / "scenario.yaml").write_text(scenario_text)
+        known = {"labsim": __version__, "python": platform.python_version(), **facts}
+        (self.path / "run.json").write_bytes(orjson.dumps(known, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n")
+
+    def write_result(self, result: RunResult) -> None:
+        document = {**dataclasses.asdict(result), "verdict": str(result.verdict)}
+        (self.path / RESULTS).write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n")
+        (self.path / "junit.xml").write_bytes(junit_xml([result]))
+
+    def write_consoles(self, consoles: dict[str, bytes]) -> None:
+        folder = self.path / "consoles"
+        folder.mkdir(exist_ok=True)
+        for machine, text in consoles.items():
+            (folder / f"{machine}.log").write_bytes(text)
+
+    def write_resources(self, resources: bytes) -> None:
+        """The hub's objects at the end, as JSON lines with secrets already removed."""
+        (self.path / "resources.jsonl").write_bytes(resources)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Judgement:
+    """What `labsim check` found in a run directory."""
+
+    verdict: str
+    problems: tuple[str, ...]
+    objects: int
+    lines: int
+
+
+def judge(path: Path) -> Judgement:
+    """Judge a run again from its directory alone: the final state is rebuilt from the history, digest by digest."""
+    try:
+        results = orjson.loads((path / RESULTS).read_bytes())
+        with (path / HISTORY).open("rb") as history:
+            lines = [orjson.loads(line) for line in history]
+    except (OSError, ValueError) as error:
+        raise LabError(f"{path} is no complete run directory: {error}", hint="name a directory that labsim run made") from error
+    problems = [f"gap: {line.get('what', '')} at line {line['n']}" for line in lines if line["type"] == "gap"]
+    inconclusive = bool(problems)
+    try:
+        state = rebuild(lines)
+    except ValueError as error:
+        return Judgement("failed", (str(error),), 0, len(lines))
+    problems += _differences(path, state)
+    verdict = str(results["verdict"])
+    if len(problems) > sum(problem.startswith("gap") for problem in problems):
+        verdict = "failed"
+    elif inconclusive and verdict == "passed":
+        verdict = "inconclusive"
+    return Judgement(verdict, tuple(problems), len(state), len(lines))
+
+
+def _differences(path: Path, state: dict[tuple[str, str, str, str], dict[str, Any]]) -> list[str]:
+    """Where the resources that the run wrote down at its end are not those that its history leads to."""
+    resources = path / "resources.jsonl"
+    if not resources.exists():
+        return ["resources.jsonl is missing"]
+    written: dict[tuple[str, str, str, str], dict[str, Any]] = {}
+    for line in resources.read_bytes().splitlines():
+        entry = orjson.loads(line)
+        written[entry["store"], entry["kind"], entry["namespace"], entry["name"]] = entry["object"]
+    problems = [f"{key} is in the history and not in the resources" for key in sorted(state.keys() - written.keys())]
+    problems += [f"{key} is in the resources and not in the history" for key in sorted(written.keys() - state.keys())]
+    problems += [f"{key} differs" for key in sorted(state.keys() & written.keys()) if state[key] != written[key]]
+    return problems
