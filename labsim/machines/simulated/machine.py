@@ -13,8 +13,8 @@ from labsim.entropy import Entropy
 from labsim.guest import effects as guest
 from labsim.guest.fake_system import MachineFacts, system_tree
 from labsim.guest.main import run as guest_program
-from labsim.guest.scheduler import TaskScheduler
-from labsim.kube.certificates import csr_for, derived_key, key_pem
+from labsim.guest.scheduler import Done, TaskScheduler
+from labsim.kube.certificates import csr, derived_key, key_pem
 from labsim.machines.driver import BootSource, MachineSpec, Power
 from labsim.machines.simulated.disk import BootEntry, SimulatedDisk
 
@@ -129,25 +129,32 @@ class SimulatedMachine:
             cpus=self.spec.cpus,
             memory_mib=self.spec.memory_mib,
             disks=tuple((disk.name, disk.size_bytes, disk.rotational, disk.serial) for disk in self.spec.disks),
-            nics=tuple((f"enp{index + 1}s0", nic.mac, self._address, _gateway(self._address)) for index, nic in enumerate(self.spec.nics)),
+            nics=tuple(
+                (f"enp{index + 1}s0", nic.mac, self._address, _gateway(self._address))
+                for index, nic in enumerate(self.spec.nics)
+            ),
         )
         self._files, self._links = system_tree(facts)
         self._files["/proc/cmdline"] = boot.command_line.encode() + b"\n"
         self._dirs = {}
         for path in (*self._files, *self._links):
             self._add_to_parents(path)
-        tasks = TaskScheduler(self._perform)
+        tasks = TaskScheduler(self._perform, self._task_failed)
         self._tasks = tasks
         tasks.start(guest_program(boot), "main")
 
     # -- the effects of the guest -----------------------------------------------------------------------------------
 
-    def _perform(self, effect: Any, task: str, done: Callable[[Any], None]) -> None:
+    def _perform(self, effect: Any, task: str, done: Done) -> None:
         """Answer one effect: now, or when its time has come. Answers after the machine went down go nowhere."""
         tasks = self._tasks
 
         def answer(value: Any) -> None:
-            if self._tasks is tasks and tasks is not None:
+            if self._tasks is not tasks or tasks is None:
+                return
+            if isinstance(value, BaseException):
+                done.error(value)
+            else:
                 done(value)
 
         match effect:
@@ -195,6 +202,8 @@ class SimulatedMachine:
                 return None
             case guest.Resolve(name):
                 return self._resolve(name)
+            case guest.Ping(addresses):
+                return tuple(0.4 for _ in addresses)
         raise TypeError(f"{task} yielded {effect!r}, which is no effect of labsim.guest.effects")
 
     def _http(self, effect: guest.Http, task: str, answer: Callable[[Any], None]) -> None:
@@ -220,8 +229,12 @@ class SimulatedMachine:
 
     def _make_csr(self, effect: guest.MakeCsr) -> tuple[str, str]:
         key = derived_key(self._entropy, f"csr/{effect.purpose}/{self._nth(effect.purpose)}")
-        request = csr_for(
-            key, effect.common_name, effect.organizations, dns_names=effect.dns_names, ip_addresses=effect.ip_addresses
+        request = csr(
+            key,
+            effect.common_name,
+            organizations=effect.organizations,
+            dns_names=effect.dns_names,
+            ip_addresses=effect.ip_addresses,
         )
         return key_pem(key), request
 
@@ -273,6 +286,11 @@ class SimulatedMachine:
             path = parent
 
     # -- evidence -----------------------------------------------------------------------------------------------------
+
+    def _task_failed(self, task: str, error: BaseException) -> None:
+        """A task that nobody joins ended with an error: it shows on the console, and the machine goes on."""
+        log.warning("task %s of %s failed", task, self.spec.name, exc_info=error)
+        self._print(f"{task}: {type(error).__name__}: {error}")
 
     def _print(self, text: str) -> None:
         self.console += f"{text}\n".encode()
