@@ -31,6 +31,10 @@ class Unreachable(Exception):
     """Nothing answers at the address: connection refused, no route, unknown name, or a dead API server."""
 
 
+class ReconcileError(Exception):
+    """A reconcile gives up with an error that upstream's controller would return: its key is tried again later."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True, order=True)
 class Key:
     """What a reconcile is about: an object's namespace ("" for cluster scope) and name, and nothing else."""

@@ -25,6 +25,7 @@ from labsim.controllers.runtime.effects import (
     Publish,
     Read,
     ReadList,
+    ReconcileError,
     Result,
     Sleep,
     Unreachable,
@@ -193,7 +194,7 @@ class Engine:
                     if isinstance(result, Result) and result.requeue_after_s is not None:
                         queue.add_after(key, result.requeue_after_s, "requeue")
                     return
-                if not isinstance(error, ApiError | Unreachable):
+                if not isinstance(error, ApiError | ReconcileError | Unreachable):
                     self.failures.append((actor.name, f"{key}: {error!r}"))
                     log.error("reconcile failed: %s %s", actor.name, key, exc_info=error)
                 self._history.record("error", actor=actor.name, key=str(key), error=str(error)[:300])
