@@ -1,0 +1,170 @@
+"""What a lab asks of whatever makes its machines: few verbs, each says what is wanted and may be said again.
+
+A driver knows machines, disks and media. It knows no hub, no cluster and nothing of what an ISO holds. Every verb but
+`ensure` is about a machine that exists and raises `NoSuchMachine` (a LabError) otherwise, except `remove`, for which
+"gone already" is what was wanted. Foreign errors never leave a driver: they are LabErrors with a hint.
+
+Boot: a machine's own boot order is disk first, then CD, as facts/host-lifecycle.md demands of a BIOS machine (section
+6, step 5): it must prefer its disk, or it registers again and lands in installing-pending-user-action. An empty disk
+falls through to the CD, as in real firmware. `boot(name, DISCOVERY_ISO)` is one pick in the boot menu: the CD for this
+start only, and a reboot from inside the machine follows the machine's own order again. A lab that wants the wrong
+order to see what happens says so in `MachineSpec.boot_order`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, Protocol, runtime_checkable
+
+from labsim.errors import LabError
+
+MIB = 1 << 20
+USER_NETWORK = "user"  # user mode: outgoing connections only, no root, no bridge
+VIRTIO_SERIAL_LENGTH_MAX = 20  # what a virtio block device can carry
+
+
+class BootSource(enum.Enum):
+    """What a machine's firmware can start from."""
+
+    DISK = "disk"
+    DISCOVERY_ISO = "discovery-iso"
+
+
+DISK_FIRST = (BootSource.DISK, BootSource.DISCOVERY_ISO)
+CD_FIRST = (BootSource.DISCOVERY_ISO, BootSource.DISK)
+
+
+class Power(enum.Enum):
+    """PAUSED has processors that stand still (a full host disk does that too); CRASHED died without being told to."""
+
+    OFF = "off"
+    ON = "on"
+    PAUSED = "paused"
+    CRASHED = "crashed"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class DiskSpec:
+    """One disk. `serial` is what the guest reads; a disk that does not rotate is an SSD to the guest."""
+
+    name: str
+    size_bytes: int
+    serial: str
+    rotational: bool = True
+
+    def __post_init__(self) -> None:
+        if len(self.serial) > VIRTIO_SERIAL_LENGTH_MAX:
+            raise ValueError(f"disk serial {self.serial!r} is longer than {VIRTIO_SERIAL_LENGTH_MAX} characters")
+        if self.size_bytes < 512 or self.size_bytes % 512:
+            raise ValueError(f"disk size {self.size_bytes} is not a positive multiple of 512 bytes")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class NicSpec:
+    """One network card. `network` is USER_NETWORK or the name of a network that the driver knows.
+
+    `subnet` ("10.0.7.0/24", user mode only): the addresses that the machine sees; it gets .15, and .2 is the host.
+    Without it every machine is 10.0.2.15, which is true to user mode and confusing in a list of agents.
+    """
+
+    mac: str
+    network: str = USER_NETWORK
+    subnet: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class MachineSpec:
+    """A machine as wanted. `uuid` (lower case) is what the guest reads as its system UUID, so it is the host id too
+    (facts/host-lifecycle.md 1.7): it never changes in the life of a machine."""
+
+    name: str
+    uuid: str
+    cpus: int
+    memory_mib: int
+    disks: tuple[DiskSpec, ...]
+    nics: tuple[NicSpec, ...]
+    firmware: Literal["bios", "uefi"] = "bios"
+    boot_order: tuple[BootSource, ...] = DISK_FIRST
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class MachineView:
+    """A machine as found. `boot_order` is the machine's own, which a reboot from inside follows; `media` the ISO in
+    its CD drive; `console` the file its serial port is written to; `reason` what is known about a power state that
+    nobody asked for."""
+
+    name: str
+    uuid: str
+    power: Power
+    boot_order: tuple[BootSource, ...]
+    media: Path | None = None
+    console: Path | None = None
+    reason: str = ""
+
+
+class NoSuchMachine(LabError):
+    """A verb named a machine that this driver has not made, or that is gone."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"there is no machine {name!r} in this lab", hint="`labsim status` lists the machines of the lab"
+        )
+        self.name = name
+
+
+class NoMedia(LabError):
+    """A start from the discovery ISO was asked of a machine whose CD drive is empty."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"machine {name!r} has no ISO in its CD drive", hint="insert the InfraEnv's discovery ISO")
+
+
+class MachineDriver(Protocol):
+    """Makes machines exist, run and go away."""
+
+    def ensure(self, spec: MachineSpec) -> None:
+        """The machine exists as specified. New ones are off with empty disks and an empty CD drive; one that exists
+        keeps its power state, its disks' contents and its media, and takes changes at its next start."""
+
+    def insert_media(self, name: str, iso: Path | None) -> None:
+        """The CD drive holds `iso`, or nothing; also while the machine runs."""
+
+    def boot(self, name: str, source: BootSource) -> None:
+        """The machine runs. One that was off or crashed starts from `source` once; a running one is left alone, a
+        paused one goes on. Raises NoMedia when it must start from a CD drive that is empty."""
+
+    def reboot(self, name: str, source: BootSource) -> None:
+        """The machine is cut off, whatever it does, and started from `source` once."""
+
+    def stop(self, name: str, graceful: bool = False) -> None:
+        """The machine is off. `graceful` only presses its power button and returns: the guest decides when, or if."""
+
+    def observe(self, name: str) -> MachineView:
+        """The machine as it is now."""
+
+    def names(self) -> frozenset[str]:
+        """The machines that this lab has made and not removed; never anybody else's."""
+
+    def remove(self, name: str) -> None:
+        """The machine, its disks and its console file are gone. Gone already: quiet."""
+
+    def close(self) -> None:
+        """Let go of the hypervisor. Machines stay as they are; the driver cannot be used again."""
+
+
+@runtime_checkable
+class HasConsole(Protocol):
+    """Optional: drivers that can hand over what a machine wrote to its serial port since it was made."""
+
+    def console(self, name: str) -> bytes: ...
+
+
+class Journal(Protocol):
+    """Where a driver writes what it is about to make outside this process, before it makes it (labsim.lab.ledger)."""
+
+    def intend(self, kind: str, identity: str, *, mark: str, detail: Mapping[str, str] | None = None) -> None: ...
+    def created(self, kind: str, identity: str) -> None: ...
+    def removed(self, kind: str, identity: str) -> None: ...
