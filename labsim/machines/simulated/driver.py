@@ -10,8 +10,7 @@ from typing import Any
 from labsim.clock import Scheduler
 from labsim.discovery.inspect import read_ignition
 from labsim.entropy import Entropy
-from labsim.errors import LabError
-from labsim.machines.driver import BootSource, MachineSpec, MachineView, Power
+from labsim.machines.driver import BootSource, MachineSpec, MachineView, NoMedia, NoSuchMachine, Power
 from labsim.machines.simulated.machine import SimulatedMachine, Transport
 
 
@@ -39,10 +38,7 @@ class SimulatedDriver:
     def ensure(self, spec: MachineSpec) -> None:
         known = self._machines.get(spec.name)
         if known is not None:
-            if known.spec != spec:
-                raise LabError(
-                    f"machine {spec.name!r} exists with another specification", hint="remove it before changing it"
-                )
+            known.change(spec)
             return
         self._addresses += 1
         number = self._addresses + 19
@@ -61,14 +57,15 @@ class SimulatedDriver:
         self._machine(name).media = None if iso is None else str(iso)
 
     def boot(self, name: str, source: BootSource) -> None:
-        """Power on; a machine that is on already is left alone."""
         machine = self._machine(name)
         if machine.power is Power.OFF:
+            self._check_media(machine, source)
             machine.start(source)
 
     def reboot(self, name: str, source: BootSource) -> None:
-        """Power off and on again."""
-        self._machine(name).start(source)
+        machine = self._machine(name)
+        self._check_media(machine, source)
+        machine.start(source)
 
     def stop(self, name: str, graceful: bool = False) -> None:
         del graceful  # a simulated machine has no work to finish that its disk does not already hold
@@ -80,7 +77,7 @@ class SimulatedDriver:
             name=name,
             uuid=machine.spec.uuid,
             power=machine.power,
-            boot_order=("disk", "cd"),
+            boot_order=machine.spec.boot_order,
             media=None if machine.media is None else Path(machine.media),
             console=None,
         )
@@ -104,6 +101,10 @@ class SimulatedDriver:
     def _machine(self, name: str) -> SimulatedMachine:
         machine = self._machines.get(name)
         if machine is None:
-            known = ", ".join(sorted(self._machines)[:8]) or "none"
-            raise LabError(f"there is no machine {name!r}", hint=f"known machines: {known}")
+            raise NoSuchMachine(name)
         return machine
+
+    @staticmethod
+    def _check_media(machine: SimulatedMachine, source: BootSource) -> None:
+        if source is BootSource.DISCOVERY_ISO and machine.media is None:
+            raise NoMedia(machine.spec.name)

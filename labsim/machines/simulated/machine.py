@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from labsim.clock import Scheduler, Timer
@@ -71,13 +70,20 @@ class SimulatedMachine:
         self._counts: dict[str, int] = {}
         self._boot_timer: Timer | None = None
 
+    def change(self, spec: MachineSpec) -> None:
+        """Another specification, which counts from the next start; disks keep their contents by name."""
+        present = {disk.name: disk for disk in self.disks}
+        self.disks = [present.get(disk.name) or SimulatedDisk(disk.name, disk.size_bytes) for disk in spec.disks]
+        self.spec = spec
+
     # -- power --------------------------------------------------------------------------------------------------------
 
     def start(self, source: BootSource) -> None:
         """Power on. DISCOVERY_ISO is one boot from the CD, as a person picks it in the boot menu."""
         self.stop()
         self.power = Power.ON
-        self._boot(source)
+        self._observe(self.spec.name, "power", {"power": "on"})
+        self._boot((source, *self.spec.boot_order))
 
     def stop(self) -> None:
         """Cut the power: every task ends where it stands."""
@@ -94,9 +100,10 @@ class SimulatedMachine:
         if tasks is not None:
             tasks.stop()
 
-    def _boot(self, source: BootSource) -> None:
+    def _boot(self, order: Sequence[BootSource]) -> None:
+        """Start from the first source that there is something to start from."""
         self._boots += 1
-        boot = self._find_boot(source)
+        boot = next((found for found in map(self._find_boot, order) if found is not None), None)
         if boot is None:
             self._print("No bootable device.")
             self._observe(self.spec.name, "boot", {"source": "none"})
@@ -108,7 +115,7 @@ class SimulatedMachine:
         self._boot_timer = self._scheduler.call_later(delay_s, lambda: self._run(boot), "boot")
 
     def _find_boot(self, source: BootSource) -> guest.Boot | None:
-        """What the firmware finds. An empty disk falls through to the CD, as in the boot order disk, then CD."""
+        """What the firmware finds at a source; None where there is nothing to boot."""
         if source is BootSource.DISK:
             for disk in self.disks:
                 if disk.boot_entry is not None:
@@ -116,6 +123,7 @@ class SimulatedMachine:
                     return guest.Boot("discovery-disk", entry.ignition, entry.command_line)
                 if disk.is_bootable and disk.ignition is not None:
                     return guest.Boot("disk", disk.ignition, "ostree=1 ignition.platform.id=metal")
+            return None
         if self.media is None:
             return None
         command_line = "BOOT_IMAGE=/images/pxeboot/vmlinuz ignition.firstboot ignition.platform.id=metal"
@@ -167,7 +175,7 @@ class SimulatedMachine:
             case guest.Reboot(reason):
                 self._observe(self.spec.name, "reboot", {"reason": reason})
                 self._halt()
-                self._boot(BootSource.DISK)
+                self._boot(self.spec.boot_order)
             case _:
                 answer(self._now_or_never(effect, task))
 
@@ -316,8 +324,3 @@ def _normal(path: str) -> str:
 
 def _gateway(address: str) -> str:
     return address.split("/")[0].rsplit(".", 1)[0] + ".1"
-
-
-def machine_uuid(entropy: Entropy, name: str) -> str:
-    """The stable UUID of a lab's machine."""
-    return str(uuid.UUID(entropy.uuid(f"machine-uuid/{name}")))
