@@ -1,0 +1,89 @@
+"""Where labs are kept: a folder each, below the user's state directory."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from labsim.errors import LabError
+
+LAB_FILE = "lab.json"
+SOCKET = "control.sock"
+LEDGER = "ledger.jsonl"
+KUBECONFIG = "kubeconfig"
+
+
+def labs_root(environment: dict[str, str] | None = None) -> Path:
+    """`$XDG_STATE_HOME/labsim/labs`, or `~/.local/state/labsim/labs`."""
+    known = os.environ if environment is None else environment
+    state = known.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(state) / "labsim" / "labs"
+
+
+class LabFolder:
+    """One lab's folder: its ledger, its control socket, its kubeconfig, what is known about its process."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.name = path.name
+
+    @property
+    def socket(self) -> Path:
+        return self.path / SOCKET
+
+    @property
+    def ledger(self) -> Path:
+        return self.path / LEDGER
+
+    @property
+    def kubeconfig(self) -> Path:
+        return self.path / KUBECONFIG
+
+    @property
+    def log(self) -> Path:
+        return self.path / "lab.log"
+
+    def make(self) -> None:
+        """Make the folder, readable by its user alone."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise LabError(f"{self.path} cannot be made: {error.strerror}", hint="set XDG_STATE_HOME") from error
+
+    def write_facts(self, facts: dict[str, Any]) -> None:
+        """Replace lab.json, whole or not at all."""
+        temporary = self.path / f"{LAB_FILE}.new"
+        temporary.write_bytes(orjson.dumps(facts, option=orjson.OPT_INDENT_2))
+        temporary.replace(self.path / LAB_FILE)
+
+    def facts(self) -> dict[str, Any]:
+        """What the lab's process wrote about itself; empty where it wrote nothing (yet)."""
+        try:
+            found: dict[str, Any] = orjson.loads((self.path / LAB_FILE).read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return found
+
+    def is_running(self) -> bool:
+        """Whether the process that made this lab still lives (and is no later one with the same number)."""
+        facts = self.facts()
+        pid, started = facts.get("pid"), facts.get("process_started")
+        return isinstance(pid, int) and process_started(pid) == started
+
+
+def process_started(pid: int) -> str | None:
+    """When a process started, in kernel ticks: with the pid it names a process for good. None where there is none."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    return stat.rpartition(")")[2].split()[19]
+
+
+def known_labs(root: Path) -> list[LabFolder]:
+    if not root.is_dir():
+        return []
+    return [LabFolder(path) for path in sorted(root.iterdir()) if path.is_dir()]
