@@ -68,6 +68,7 @@ CLUSTER_VERSION = Kind("config.openshift.io", "v1", "ClusterVersion", "clusterve
 INFRA_ENV = Kind("agent-install.openshift.io", "v1beta1", "InfraEnv", "infraenvs")
 AGENT = Kind("agent-install.openshift.io", "v1beta1", "Agent", "agents")
 NMSTATE_CONFIG = Kind("agent-install.openshift.io", "v1beta1", "NMStateConfig", "nmstateconfigs")
+AGENT_CLASSIFICATION = Kind("agent-install.openshift.io", "v1beta1", "AgentClassification", "agentclassifications")
 AGENT_SERVICE_CONFIG = Kind(
     "agent-install.openshift.io", "v1beta1", "AgentServiceConfig", "agentserviceconfigs", False
 )
