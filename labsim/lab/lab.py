@@ -1,0 +1,329 @@
+"""A lab on the embedded hub: a world with its components, machines of one driver, and what people ask of both."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+import orjson
+
+from labsim.clock import VIRTUAL_EPOCH_S
+from labsim.entropy import Entropy
+from labsim.errors import LabError
+from labsim.guest.effects import ConnectionFailed, HttpAnswer
+from labsim.guest.effects import Http as GuestHttp
+from labsim.history import History, masked
+from labsim.hub.client import DirectClient, HubClient
+from labsim.kube.store import Revision
+from labsim.lab import objects
+from labsim.lab.assembly import add_components, hosted_cluster_objects
+from labsim.lab.names import VIRTUAL, Addresses
+from labsim.lab.sizes import Sizes
+from labsim.machines.driver import DiskSpec, HasConsole, MachineDriver, MachineSpec, NicSpec, Power
+from labsim.machines.simulated.driver import SimulatedDriver
+from labsim.model.http import Response, request_for_url
+from labsim.model.kinds import (
+    AGENT,
+    AGENT_SERVICE_CONFIG,
+    HOSTED_CLUSTER,
+    INFRA_ENV,
+    NAMESPACE,
+    SECRET,
+    STORAGE_CLASS,
+    kind_of,
+)
+from labsim.model.objects import Object, dig, name_of
+from labsim.model.scenario import CreateHostedClusterStep, InfraEnvSpec, LabSpec, MachineGroup
+from labsim.world.pace import Pace
+from labsim.world.world import World
+
+ISO_WITHIN_S = 300.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class LabOptions:
+    """What is chosen beside the lab's specification.
+
+    folder: for ISOs, volumes and consoles; history: where its lines go; base_iso: what CIM makes its ISOs from, a plain
+    one without a kernel by default; ca_pem: what vouches for the hub's certificates in the machines.
+    """
+
+    name: str
+    folder: Path
+    seed: str = "1"
+    sizes: Sizes = Sizes()
+    pace: Pace | None = None
+    start_s: float = VIRTUAL_EPOCH_S
+    addresses: Addresses = VIRTUAL
+    history: IO[bytes] | None = None
+    history_contents: bool = True
+    port_is_free: Callable[[int], bool] = lambda port: True
+    base_iso: Path | None = None
+    ca_pem: str = ""
+    pace_file: str = ""  # content of /etc/labsim/pace.json in the machines; "" where their clock is the world's own
+    driver: Callable[[Lab], MachineDriver] | None = None
+
+
+class Lab:
+    """One lab. Methods are called on the world's thread."""
+
+    def __init__(self, spec: LabSpec, options: LabOptions) -> None:
+        self.spec = spec
+        self.options = options
+        self.seed = options.seed
+        self.world = World(
+            seed=options.seed,
+            pace=options.pace,
+            start_s=options.start_s,
+            history=lambda now: History(now, options.history, contents=options.history_contents),
+            port_is_free=options.port_is_free,
+        )
+        self.entropy: Entropy = self.world.entropy.child("lab")
+        self.hub: HubClient = DirectClient(self.world.hub)
+        self.started_s = self.world.now()
+        self._specs: dict[str, MachineSpec] = {}
+        self._infra_env_of: dict[str, InfraEnvSpec] = {}
+        self._machine_by_host_id: dict[str, str] = {}
+        self.options.folder.mkdir(parents=True, exist_ok=True)
+        add_components(self)
+        self.driver: MachineDriver = options.driver(self) if options.driver else self._simulated_driver()
+        self.machines_kind: str = getattr(self.driver, "name", type(self.driver).__name__)
+
+    # -- making and removing ------------------------------------------------------------------------------------------
+
+    def make(self) -> None:
+        """Create what the specification names: namespaces, pull secrets, InfraEnvs, machines (off)."""
+        name = self.options.name
+        with self.acting("lab"):
+            self.hub.ensure(objects.default_storage_class(), STORAGE_CLASS)
+            self.hub.ensure(objects.agent_service_config(), AGENT_SERVICE_CONFIG)
+            secret = objects.pull_secret_text(self.entropy)
+            for infra_env in self.spec.infra_envs:
+                namespace = self.namespace_of(infra_env)
+                self.hub.ensure(objects.namespace(namespace, name), NAMESPACE)
+                self.hub.ensure(objects.pull_secret(namespace, secret, name), SECRET)
+                self.hub.ensure(objects.infra_env(infra_env, namespace, name, self.ssh_public_key()), INFRA_ENV)
+        for group in self.spec.machines:
+            infra_env = next(entry for entry in self.spec.infra_envs if entry.name == group.infra_env)
+            for machine in group.machine_names():
+                spec = self._machine_spec(machine, group)
+                self._specs[machine] = spec
+                self._infra_env_of[machine] = infra_env
+                self._machine_by_host_id[spec.uuid] = machine
+                self.driver.ensure(spec)
+
+    def remove(self) -> None:
+        """Remove the machines; the hub's objects go with the world."""
+        for machine in sorted(self.driver.names()):
+            self.driver.remove(machine)
+        self.driver.close()
+
+    def acting(self, who: str) -> Any:
+        """A block whose writes are written down as `who`'s."""
+        return _Acting(self.world, who)
+
+    def _machine_spec(self, name: str, group: MachineGroup) -> MachineSpec:
+        cpus, memory_mib, disk_bytes = self.options.sizes.of(group)
+        raw = self.entropy.bytes(f"mac/{name}", 3)
+        return MachineSpec(
+            name=name,
+            uuid=self.entropy.uuid(f"machine-uuid/{name}"),
+            cpus=cpus,
+            memory_mib=memory_mib,
+            disks=(DiskSpec(name="vda", size_bytes=disk_bytes, serial=f"{name}-vda"[-20:]),),
+            nics=(NicSpec(mac=f"52:54:00:{raw[0]:02x}:{raw[1]:02x}:{raw[2]:02x}"),),
+        )
+
+    # -- what scenarios and commands ask -------------------------------------------------------------------------------
+
+    def now(self) -> float:
+        return self.world.now()
+
+    def run_until(self, done: Callable[[], bool], deadline_s: float) -> bool:
+        return self.world.run_until(done, deadline_s)
+
+    def machine_names(self) -> list[str]:
+        return list(self._specs)
+
+    def namespace_of(self, infra_env: InfraEnvSpec) -> str:
+        return infra_env.namespace or self.spec.namespace
+
+    def agents(self) -> list[Object]:
+        """The Agents of this lab's machines, by host id, in the order of the machines."""
+        agents = []
+        for host_id, machine in self._machine_by_host_id.items():
+            namespace = self.namespace_of(self._infra_env_of[machine])
+            agent = self.hub.get(AGENT, namespace, host_id)
+            if agent is not None:
+                agents.append(agent)
+        return agents
+
+    def machine_of(self, agent: Object) -> str:
+        """The machine that an Agent stands for, by its host id."""
+        return self._machine_by_host_id.get(name_of(agent), name_of(agent))
+
+    def power_of(self, machine: str) -> str:
+        return self.driver.observe(machine).power.value
+
+    def is_machine_stopped(self, agent: str) -> bool:
+        """Whether the machine of an Agent (by name) is off."""
+        machine = self._machine_by_host_id.get(agent)
+        return machine is not None and self.driver.observe(machine).power is not Power.ON
+
+    def console_of(self, machine: str) -> bytes:
+        return self.driver.console(machine) if isinstance(self.driver, HasConsole) else b""
+
+    def hosted_client(self, cluster: str) -> HubClient | None:
+        """The API of a hosted cluster, by the HostedCluster's name; None while nothing answers."""
+        for owner, api in self.world.hosted.items():
+            if owner.partition("/")[2] == cluster:
+                return DirectClient(api.server)
+        return None
+
+    def create_hosted_cluster(self, step: CreateHostedClusterStep) -> None:
+        """Create the objects that `hcp create cluster agent` makes."""
+        agent_namespace = step.agent_namespace or self.namespace_of(self.spec.infra_envs[0])
+        with self.acting("scenario"):
+            for obj in hosted_cluster_objects(self, step, agent_namespace):
+                kind = kind_of(obj)
+                if kind == HOSTED_CLUSTER:
+                    self.hub.create(obj, kind)
+                else:
+                    self.hub.ensure(obj, kind)
+
+    def insert_discovery_iso(self, machine: str) -> None:
+        """Put the current discovery ISO of the machine's InfraEnv into its drive, downloading it if it is new."""
+        self.driver.insert_media(machine, self.discovery_iso(self._infra_env_of[machine]))
+
+    def discovery_iso(self, infra_env: InfraEnvSpec) -> Path:
+        """The InfraEnv's discovery ISO as a file, downloaded from `status.isoDownloadURL` like any client does."""
+        namespace = self.namespace_of(infra_env)
+
+        def url() -> str:
+            found = self.hub.get(INFRA_ENV, namespace, infra_env.name)
+            return "" if found is None else str(dig(found, "status", "isoDownloadURL", default=""))
+
+        if not self.run_until(lambda: bool(url()), self.now() + ISO_WITHIN_S):
+            found = self.hub.get(INFRA_ENV, namespace, infra_env.name) or {}
+            conditions = orjson.dumps(dig(found, "status", "conditions", default=[])).decode()
+            raise LabError(
+                f"InfraEnv {namespace}/{infra_env.name} has no discovery ISO after {ISO_WITHIN_S:.0f} s",
+                hint=f"its conditions: {conditions}",
+            )
+        return self._download(url())
+
+    def _download(self, url: str) -> Path:
+        path = self.options.folder / "iso" / f"{hashlib.blake2b(url.encode(), digest_size=10).hexdigest()}.iso"
+        if path.exists():
+            return path
+        path.parent.mkdir(exist_ok=True)
+        response = self.fetch(url)
+        if response.status != 200:
+            raise LabError(f"the image service answered {response.status} for the discovery ISO", hint=masked(url))
+        temporary = path.with_suffix(".part")
+        try:
+            with temporary.open("wb") as file:
+                if response.stream is None:
+                    file.write(response.body)
+                else:
+                    while (chunk := response.stream.read()) is not None:
+                        file.write(chunk)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise LabError(f"the discovery ISO cannot be stored: {error.strerror}", hint="free some disk space") from error
+        temporary.replace(path)
+        return path
+
+    def fetch(self, url: str) -> Response:
+        """GET a URL of this world, as its user would."""
+        request = request_for_url("GET", url, client="lab")
+        endpoint = self.world.fabric.find(request.host, request.scheme)
+        if endpoint is None:
+            raise LabError(f"nothing answers at {request.host}", hint="the lab's hub is not complete")
+        answers: list[tuple[Any, BaseException | None]] = []
+        self.world.answer(endpoint, request, lambda value, error: answers.append((value, error)))
+        self.run_until(lambda: bool(answers), self.now() + ISO_WITHIN_S)
+        if not answers:
+            raise LabError(f"{request.host} did not answer within {ISO_WITHIN_S:.0f} s")
+        value, error = answers[0]
+        if error is not None:
+            raise error
+        found: Response = value
+        return found
+
+    def ssh_public_key(self) -> str:
+        """The lab's public key, which its InfraEnvs and hosted clusters carry."""
+        from labsim.lab.ssh_key import public_key
+
+        return public_key(self.entropy)
+
+    def on_revision(self, listener: Callable[[Revision], None]) -> None:
+        """Hear every write of the hub."""
+        self.world.hub.subscribe(listener)
+
+    # -- machines in the process ----------------------------------------------------------------------------------------
+
+    def _simulated_driver(self) -> SimulatedDriver:
+        return SimulatedDriver(
+            scheduler=self.world.queue,
+            entropy=self.world.entropy,
+            transport=self._carry,
+            observe=self._machine_event,
+        )
+
+    def _machine_event(self, machine: str, what: str, fields: dict[str, Any]) -> None:
+        self.world.changes += 1
+        self.world.history.record("guest", machine=machine, what=what, **fields)
+
+    def _carry(self, machine: str, effect: GuestHttp, done: Callable[[Any], None]) -> None:
+        """One request of a simulated machine, through the fabric."""
+        headers = dict(effect.headers)
+        if effect.client_cert_pem:
+            headers["x-remote-cert-pem"] = effect.client_cert_pem
+        request = request_for_url(effect.method, effect.url, headers=headers, body=effect.body, client=machine)
+        fabric = self.world.fabric
+        endpoint = fabric.find(request.host, request.scheme)
+        if endpoint is None or endpoint.serve == "none" or fabric.is_blocked(machine, endpoint):
+            done(ConnectionFailed(f"dial tcp {request.host}: connect: connection refused"))
+            return
+        if endpoint.ca_pem and not effect.insecure and endpoint.ca_pem.strip() not in effect.ca_pem:
+            done(ConnectionFailed("x509: certificate signed by unknown authority"))
+            return
+
+        def answered(value: Any, error: BaseException | None) -> None:
+            if error is not None:
+                done(HttpAnswer(500, {}, b""))
+                return
+            done(HttpAnswer(value.status, value.headers, _body_of(value)))
+
+        self.world.answer(endpoint, request, answered)
+
+
+def _body_of(response: Response) -> bytes:
+    if response.stream is None:
+        return response.body
+    parts = []
+    while (chunk := response.stream.read()) is not None:
+        if chunk == b"":  # a watch that has nothing more now: a simulated machine polls instead
+            response.stream.close()
+            break
+        parts.append(chunk)
+    return b"".join(parts)
+
+
+class _Acting:
+    def __init__(self, world: World, who: str) -> None:
+        self._world = world
+        self._who = who
+        self._before = ""
+
+    def __enter__(self) -> None:
+        self._before, self._world.engine.acting = self._world.engine.acting, self._who
+
+    def __exit__(self, *_: object) -> None:
+        self._world.engine.acting = self._before
+
+
