@@ -130,7 +130,7 @@ class History:
         fields: Line = {"store": store, "actor": actor, "event": event, "kind": kind}
         fields.update(namespace=namespace, name=name, revision=revision)
         if self._sink is not None:
-            seen, previous = _without_secret_data(after), None if before is None else _without_secret_data(before)
+            seen, previous = without_secret_data(after), None if before is None else without_secret_data(before)
             encoded = self.redacted(orjson.dumps(seen, option=orjson.OPT_SORT_KEYS))
             fields["digest"] = digest(encoded)
             if self._contents and event != "DELETED":
@@ -146,7 +146,8 @@ class History:
             self._sink.flush()
 
 
-def _without_secret_data(obj: dict[str, Any]) -> dict[str, Any]:
+def without_secret_data(obj: dict[str, Any]) -> dict[str, Any]:
+    """A Secret with its values replaced by what stands for them; any other object as it is."""
     if obj.get("kind") != "Secret" or not obj.get("data"):
         return obj
     return {**obj, "data": {key: masked(str(value)) for key, value in obj["data"].items()}}

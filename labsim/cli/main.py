@@ -1,0 +1,248 @@
+"""The labsim command."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import orjson
+import typer
+
+from labsim.errors import ExitCode, LabsimError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="A discovery-ISO agent lab, simulator and test harness for hosted control planes on the Agent platform.",
+)
+iso_app = typer.Typer(no_args_is_help=True, help="Build, embed and inspect discovery ISOs.")
+app.add_typer(iso_app, name="iso")
+hub_app = typer.Typer(no_args_is_help=True, help="The embedded hub by itself.")
+app.add_typer(hub_app, name="hub")
+
+LabName = Annotated[str, typer.Option("--lab", "-l", help="The lab's name; needed only where several are up.")]
+Output = Annotated[str, typer.Option("--output", "-o", help="table, json, yaml or name.")]
+
+
+def talk(text: str) -> None:
+    """Say something to the person; results go to stdout, talk goes here."""
+    print(text, file=sys.stderr)
+
+
+@app.command()
+def run(
+    files: Annotated[list[Path], typer.Argument(help="Scenario files.")],
+    hub: Annotated[str, typer.Option(help="The hub to run against: embedded.")] = "embedded",
+    machines: Annotated[str, typer.Option(help="simulated or libvirt.")] = "simulated",
+    profile: Annotated[str, typer.Option(help="Machine sizes: default or small.")] = "default",
+    seed: Annotated[str, typer.Option(help="Seed of every generated value and of the interleaving.")] = "1",
+    speed: Annotated[float, typer.Option(help="In-world seconds per real second, where time is paced.")] = 0.0,
+    repeat: Annotated[int, typer.Option(min=1, help="Run each file so often, with seeds seed, seed+1, ...")] = 1,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the lab up after the last step.")] = False,
+    run_dir: Annotated[Path | None, typer.Option("--run-dir", help="Where runs are kept; runs/ by default.")] = None,
+    output: Output = "table",
+) -> None:
+    """Run scenarios; exit 0 only if every one passed."""
+    from labsim.cli.run import run_files
+
+    raise typer.Exit(
+        run_files(
+            files,
+            hub=hub,
+            machines=machines,
+            profile=profile,
+            seed=seed,
+            speed=speed,
+            repeat=repeat,
+            keep=keep,
+            run_dir=run_dir,
+            output=output,
+        )
+    )
+
+
+@app.command()
+def up(
+    file: Annotated[Path, typer.Argument(help="A scenario file: its lab is made, its steps are not run.")],
+    name: Annotated[str, typer.Option(help="The lab's name; the scenario's by default.")] = "",
+    machines: Annotated[str, typer.Option(help="simulated or libvirt.")] = "simulated",
+    profile: Annotated[str, typer.Option(help="Machine sizes: default or small.")] = "default",
+    seed: Annotated[str, typer.Option(help="Seed of every generated value.")] = "1",
+    speed: Annotated[float, typer.Option(help="In-world seconds per real second.")] = 10.0,
+    port: Annotated[int, typer.Option(help="The hub's port on the loopback address; 0 is any free one.")] = 0,
+    foreground: Annotated[bool, typer.Option("--foreground", help="Stay in this process until Ctrl-C.")] = False,
+) -> None:
+    """Make a lab and leave it open: a hub for kubectl, and machines that commands boot and stop."""
+    from labsim.cli.labs import up_lab
+
+    raise typer.Exit(
+        up_lab(
+            file,
+            name=name,
+            machines=machines,
+            profile=profile,
+            seed=seed,
+            speed=speed,
+            port=port,
+            foreground=foreground,
+        )
+    )
+
+
+@app.command()
+def down(
+    name: Annotated[str, typer.Argument(help="The lab's name.")] = "",
+    every: Annotated[bool, typer.Option("--all", help="Every lab of this user.")] = False,
+) -> None:
+    """Remove a lab and everything that it made, also after its process was killed."""
+    from labsim.cli.labs import down_labs
+
+    raise typer.Exit(down_labs(name, every=every))
+
+
+@app.command()
+def status(lab: LabName = "", output: Output = "table") -> None:
+    """Labs, and the machines and agents of one."""
+    from labsim.cli.labs import show_status
+
+    raise typer.Exit(show_status(lab, output))
+
+
+@app.command()
+def boot(
+    machines: Annotated[list[str], typer.Argument(help="Machine names or patterns.")],
+    source: Annotated[str, typer.Option("--from", help="discovery-iso or disk.")] = "discovery-iso",
+    lab: LabName = "",
+) -> None:
+    """Boot machines of a running lab."""
+    _command(lab, {"verb": "boot", "machines": machines, "from": source})
+
+
+@app.command()
+def reboot(
+    machines: Annotated[list[str], typer.Argument(help="Machine names or patterns.")],
+    source: Annotated[str, typer.Option("--from", help="discovery-iso or disk.")] = "disk",
+    lab: LabName = "",
+) -> None:
+    """Power machines off and on again."""
+    _command(lab, {"verb": "reboot", "machines": machines, "from": source})
+
+
+@app.command()
+def stop(
+    machines: Annotated[list[str], typer.Argument(help="Machine names or patterns.")],
+    graceful: Annotated[bool, typer.Option("--graceful", help="Ask the machine to shut down.")] = False,
+    lab: LabName = "",
+) -> None:
+    """Power machines off."""
+    _command(lab, {"verb": "stop", "machines": machines, "graceful": graceful})
+
+
+@app.command()
+def scale(
+    node_pool: Annotated[str, typer.Argument(help="The NodePool's name.")],
+    replicas: Annotated[int, typer.Option(min=0, help="Replicas wanted.")],
+    lab: LabName = "",
+) -> None:
+    """Scale a NodePool."""
+    _command(lab, {"verb": "scale", "nodePool": node_pool, "replicas": replicas})
+
+
+@app.command()
+def console(
+    machine: Annotated[str, typer.Argument(help="The machine's name.")],
+    lab: LabName = "",
+) -> None:
+    """What a machine has printed."""
+    from labsim.cli.labs import ask_lab
+
+    print(ask_lab(lab, {"verb": "console", "machine": machine}))
+
+
+@app.command()
+def check(
+    directory: Annotated[Path, typer.Argument(help="A run's directory.")],
+    output: Output = "table",
+) -> None:
+    """Judge a run again from its directory alone."""
+    from labsim.report.run_directory import judge
+
+    judgement = judge(directory)
+    if output == "json":
+        print(
+            orjson.dumps(
+                {"verdict": judgement.verdict, "problems": judgement.problems, "objects": judgement.objects}
+            ).decode()
+        )
+    else:
+        print(f"{judgement.verdict}: {judgement.lines} history lines lead to {judgement.objects} objects")
+        for problem in judgement.problems:
+            print(f"  {problem}")
+    codes = {"passed": ExitCode.PASSED, "failed": ExitCode.CHECK_FAILED, "inconclusive": ExitCode.INCONCLUSIVE}
+    raise typer.Exit(codes[judgement.verdict])
+
+
+@app.command()
+def schema() -> None:
+    """The JSON Schema of scenario files."""
+    from labsim.model.scenario import json_schema
+
+    print(orjson.dumps(json_schema(), option=orjson.OPT_INDENT_2).decode())
+
+
+@app.command()
+def bench(
+    what: Annotated[str, typer.Argument(help="start, story, agents, or all.")] = "all",
+    agents: Annotated[int, typer.Option(help="Agents in the large run.")] = 1000,
+    output: Output = "table",
+) -> None:
+    """Measure labsim on this machine."""
+    from labsim.cli.bench import run_bench
+
+    raise typer.Exit(run_bench(what, agents=agents, output=output))
+
+
+def _command(lab: str, command: dict[str, Any]) -> None:
+    from labsim.cli.labs import ask_lab
+
+    for line in ask_lab(lab, command):
+        print(line)
+
+
+def _interrupted(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def main() -> NoReturn:
+    """The console script: LabsimErrors become one line, a hint and their exit code; anything else is our bug (70)."""
+    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s", stream=sys.stderr)
+    signal.signal(signal.SIGTERM, _interrupted)
+    try:
+        app(standalone_mode=False)
+    except typer.Exit as stop_now:
+        sys.exit(stop_now.exit_code)
+    except LabsimError as error:
+        talk(f"labsim: {error.message}")
+        if error.hint:
+            talk(f"  hint: {error.hint}")
+        sys.exit(int(error.exit_code))
+    except (KeyboardInterrupt, typer.Abort):
+        talk("labsim: interrupted; what was made is removed")
+        sys.exit(int(ExitCode.INTERRUPTED))
+    except Exception as error:
+        from click.exceptions import ClickException
+
+        if isinstance(error, ClickException):
+            error.show()
+            sys.exit(int(ExitCode.USAGE))
+        logging.getLogger("labsim").exception("labsim has a bug")
+        sys.exit(int(ExitCode.INTERNAL))
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

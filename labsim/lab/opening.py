@@ -1,0 +1,74 @@
+"""Opens a lab with the machines and the time that were asked for, and closes it whatever happens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+from labsim.errors import LabError
+from labsim.lab.lab import Lab, LabOptions
+from labsim.lab.sizes import Sizes
+from labsim.model.scenario import LabSpec
+
+
+class OpenLab:
+    """A lab and what keeps it alive outside its world."""
+
+    def __init__(self, lab: Lab, closers: list[Callable[[], None]] | None = None) -> None:
+        self.lab = lab
+        self._closers = closers or []
+
+    def close(self) -> None:
+        """Remove everything that was made, in reverse order; the first error is raised at the end."""
+        errors: list[Exception] = []
+        for close in [*reversed(self._closers), self.lab.remove]:
+            try:
+                close()
+            except Exception as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
+
+
+def open_lab(
+    spec: LabSpec,
+    *,
+    name: str,
+    folder: Path,
+    ledger: Path,
+    machines: str,
+    sizes: Sizes,
+    seed: str,
+    speed: float,
+    history: IO[bytes] | None = None,
+    history_contents: bool = True,
+    talk: Callable[[str], None] = lambda text: None,
+) -> OpenLab:
+    """A lab whose world is put together, with nothing made yet. Simulated machines run in virtual time unless a speed
+    is given; libvirt machines always in paced time."""
+    if machines == "libvirt":
+        from labsim.lab.virtual_machines import open_libvirt_lab
+
+        return open_libvirt_lab(
+            spec,
+            name=name,
+            folder=folder,
+            ledger=ledger,
+            sizes=sizes,
+            seed=seed,
+            speed=speed,
+            history=history,
+            talk=talk,
+        )
+    if machines != "simulated":
+        raise LabError(f"unknown machines {machines!r}", hint="simulated or libvirt")
+    options = LabOptions(
+        name=name,
+        folder=folder,
+        seed=seed,
+        sizes=sizes,
+        history=history,
+        history_contents=history_contents,
+    )
+    return OpenLab(Lab(spec, options))
