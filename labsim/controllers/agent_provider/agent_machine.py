@@ -1,0 +1,172 @@
+"""The AgentMachine controller: hook, bootstrap data, claim, and what the claimed Agent reports."""
+
+from __future__ import annotations
+
+from labsim.controllers.agent_provider import status
+from labsim.controllers.agent_provider.bootstrap import Bootstrap, bootstrap_of
+from labsim.controllers.agent_provider.claim import addresses_of, differs, find_agent, write_bootstrap
+from labsim.controllers.agent_provider.deletion import Verdict, drop_finalizer, handle_deletion_hook, is_paused
+from labsim.controllers.agent_provider.links import AgentMachineLinks, owning_machine
+from labsim.controllers.agent_provider.managers import agent_namespace, availability_changed
+from labsim.controllers.agent_provider.names import AGENT_MACHINE_LABEL, BACKUP_LABEL, RETRY_S
+from labsim.controllers.agent_provider.pool import AgentPool
+from labsim.controllers.capi.names import CLUSTER_NAME_LABEL
+from labsim.controllers.capi.patching import patch_changes
+from labsim.controllers.runtime.effects import (
+    DONE,
+    Controller,
+    Key,
+    Note,
+    Program,
+    ReconcileError,
+    Result,
+    Watch,
+    get,
+    now,
+    own_key,
+    patch,
+    update,
+)
+from labsim.entropy import Entropy
+from labsim.kube.errors import ApiError
+from labsim.model.kinds import (
+    AGENT,
+    AGENT_CLUSTER,
+    AGENT_MACHINE,
+    CLUSTER,
+    DEPLOYMENT,
+    HOSTED_CONTROL_PLANE,
+    MACHINE,
+    SECRET,
+)
+from labsim.model.objects import Object, dig, is_deleting, labels_of, name_of, namespace_of, thaw
+
+PROVIDER_ID_PREFIX = "agent://"
+
+
+class AgentMachines:
+    """Reconciles AgentMachines; one at a time, as each of upstream's managers does."""
+
+    def __init__(self, entropy: Entropy) -> None:
+        self._pool = AgentPool(entropy)
+        self._links = AgentMachineLinks(self._pool)
+
+    def controller(self) -> Controller:
+        links = self._links
+        return Controller(
+            "agentmachine",
+            self.reconcile,
+            (
+                Watch(AGENT_MACHINE, own_key, when=links.observe),
+                Watch(MACHINE, links.of_machine),
+                Watch(AGENT, links.of_agent, when=links.agent_changed),
+                Watch(DEPLOYMENT, links.of_deployment, when=availability_changed),
+                Watch(CLUSTER, None),
+                Watch(AGENT_CLUSTER, None),
+                Watch(SECRET, None),
+                Watch(HOSTED_CONTROL_PLANE, None),
+            ),
+        )
+
+    def reconcile(self, key: Key) -> Program[Result]:
+        stored = yield from get(AGENT_MACHINE, key.namespace, key.name)
+        agents_in = yield from agent_namespace(key.namespace)
+        if stored is None or agents_in is None:
+            return DONE
+        agent_machine = thaw(stored)
+        self._links.is_held_up(key)
+        try:
+            result = yield from self._steps(agent_machine, agents_in)
+        except (ApiError, ReconcileError):
+            yield from save(stored, agent_machine)
+            raise
+        yield from save(stored, agent_machine)
+        return result
+
+    def _steps(self, agent_machine: Object, agents_in: str) -> Program[Result]:
+        moment = yield from now()
+        machine_name = owning_machine(agent_machine)
+        if not machine_name:
+            status.without_agent(agent_machine, "", now_s=moment)
+            return DONE
+        machine = yield from get(MACHINE, namespace_of(agent_machine), machine_name)
+        if machine is None:
+            if is_deleting(agent_machine):
+                drop_finalizer(agent_machine)
+            raise ReconcileError(f'Machine.cluster.x-k8s.io "{machine_name}" not found')
+        verdict = yield from handle_deletion_hook(agent_machine, machine)
+        if verdict is Verdict.POLL:
+            return Result(RETRY_S)
+        if verdict is Verdict.STOP or is_paused(agent_machine):
+            return DONE
+        agent_machine["metadata"].setdefault("labels", {})[BACKUP_LABEL] = "true"
+        bootstrap = yield from bootstrap_of(machine)
+        if dig(agent_machine, "status", "ready"):
+            return DONE
+        agent_cluster = yield from _agent_cluster_of(machine)
+        cluster_deployment = dig(agent_cluster, "status", "clusterDeploymentReference")
+        if not dig(cluster_deployment, "name"):
+            error = f"no cluster deployment reference on agentCluster {name_of(agent_cluster)}"
+            status.without_agent(agent_machine, error, now_s=moment)
+            return DONE
+        agent = yield from self._agent_of(agent_machine, agents_in, cluster_deployment, bootstrap)
+        if agent is None:
+            status.without_agent(agent_machine, "", now_s=moment)
+            return DONE
+        if differs(agent, bootstrap):
+            repaired = thaw(agent)
+            write_bootstrap(repaired, bootstrap)
+            agent = yield from update(repaired, AGENT)
+        agent = yield from _ensure_label(agent, agent_machine)
+        status.from_agent(agent_machine, agent, now_s=moment)
+        return DONE
+
+    def _agent_of(
+        self, agent_machine: Object, agents_in: str, cluster_deployment: Object, bootstrap: Bootstrap
+    ) -> Program[Object | None]:
+        """The Agent that the AgentMachine has, or has just been given."""
+        reference = dig(agent_machine, "status", "agentRef")
+        if reference is not None:
+            agent = yield from get(AGENT, reference["namespace"], reference["name"])
+            if agent is None:
+                raise ReconcileError(f'Agent.agent-install.openshift.io "{reference["name"]}" not found')
+            return agent
+        agent = yield from find_agent(self._pool, agents_in, agent_machine, cluster_deployment, bootstrap)
+        if agent is None:
+            self._links.is_asking(Key(namespace_of(agent_machine), name_of(agent_machine)), agents_in)
+            return None
+        agent_machine.setdefault("spec", {})["providerID"] = PROVIDER_ID_PREFIX + name_of(agent)
+        agent_machine.setdefault("status", {})["agentRef"] = {"name": name_of(agent), "namespace": namespace_of(agent)}
+        agent_machine["status"]["addresses"] = addresses_of(agent)
+        return agent
+
+
+def _agent_cluster_of(machine: Object) -> Program[Object]:
+    """The AgentCluster of the Machine's Cluster; ReconcileError where a link of the chain is missing."""
+    namespace = namespace_of(machine)
+    cluster_name = labels_of(machine).get(CLUSTER_NAME_LABEL)
+    if not cluster_name:
+        raise ReconcileError("failed to get cluster from metadata: no cluster name label")
+    cluster = yield from get(CLUSTER, namespace, cluster_name)
+    name = dig(cluster, "spec", "infrastructureRef", "name")
+    if cluster is None or not name:
+        raise ReconcileError(f'Cluster.cluster.x-k8s.io "{cluster_name}" not found')
+    agent_cluster = yield from get(AGENT_CLUSTER, namespace, name)
+    if agent_cluster is None:
+        raise ReconcileError(f'AgentCluster.capi-provider.agent-install.openshift.io "{name}" not found')
+    return agent_cluster
+
+
+def _ensure_label(agent: Object, agent_machine: Object) -> Program[Object]:
+    if AGENT_MACHINE_LABEL in labels_of(agent):
+        return agent
+    body = {"metadata": {"labels": {AGENT_MACHINE_LABEL: name_of(agent_machine)}}}
+    return (yield from patch(AGENT, namespace_of(agent), name_of(agent), body))
+
+
+def save(stored: Object, changed: Object) -> Program[None]:
+    """The deferred patch; as upstream does, an error is only noted, and the next event has to repair it."""
+    try:
+        yield from patch_changes(AGENT_MACHINE, stored, changed)
+    except ApiError as error:
+        yield Note(f"AgentMachine {namespace_of(stored)}/{name_of(stored)} could not be patched: {error}")

@@ -1,0 +1,1 @@
+"""Cluster API's core controllers: Cluster, MachineDeployment, MachineSet, Machine and MachineHealthCheck."""

@@ -1,0 +1,1 @@
+"""The two controllers of kube-controller-manager that this flow needs: garbage collection and namespaces."""
