@@ -105,9 +105,9 @@ class History:
                 data = data.replace(secret, mask)
         return data
 
-    def record(self, kind: str, **fields: Any) -> None:
+    def record(self, line_type: str, /, **fields: Any) -> None:
         """Append one line."""
-        line: Line = {"n": self.count, "t": round(self._now() - self._start_s, 6), "type": kind, **fields}
+        line: Line = {"n": self.count, "t": round(self._now() - self._start_s, 6), "type": line_type, **fields}
         self.count += 1
         if self._sink is not None:
             self._sink.write(self.redacted(orjson.dumps(line)) + b"\n")

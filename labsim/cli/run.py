@@ -175,5 +175,3 @@ def _exit_code(results: list[RunResult]) -> int:
     if not results or all(not result.steps for result in results):
         return int(ExitCode.NOTHING_SELECTED)
     return int(ExitCode.PASSED)
-
-

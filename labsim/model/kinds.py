@@ -69,9 +69,7 @@ INFRA_ENV = Kind("agent-install.openshift.io", "v1beta1", "InfraEnv", "infraenvs
 AGENT = Kind("agent-install.openshift.io", "v1beta1", "Agent", "agents")
 NMSTATE_CONFIG = Kind("agent-install.openshift.io", "v1beta1", "NMStateConfig", "nmstateconfigs")
 AGENT_CLASSIFICATION = Kind("agent-install.openshift.io", "v1beta1", "AgentClassification", "agentclassifications")
-AGENT_SERVICE_CONFIG = Kind(
-    "agent-install.openshift.io", "v1beta1", "AgentServiceConfig", "agentserviceconfigs", False
-)
+AGENT_SERVICE_CONFIG = Kind("agent-install.openshift.io", "v1beta1", "AgentServiceConfig", "agentserviceconfigs", False)
 AGENT_CLUSTER_INSTALL = Kind("extensions.hive.openshift.io", "v1beta1", "AgentClusterInstall", "agentclusterinstalls")
 CLUSTER_DEPLOYMENT = Kind("hive.openshift.io", "v1", "ClusterDeployment", "clusterdeployments")
 CLUSTER_IMAGE_SET = Kind("hive.openshift.io", "v1", "ClusterImageSet", "clusterimagesets", False)

@@ -79,7 +79,7 @@ def condition_of(obj: Object, kind: str) -> Object | None:
 
 
 def condition_status(obj: Object, kind: str) -> str:
-    """"True", "False", "Unknown", or "" where the condition is absent."""
+    """ "True", "False", "Unknown", or "" where the condition is absent."""
     entry = condition_of(obj, kind)
     return "" if entry is None else str(entry.get("status", ""))
 

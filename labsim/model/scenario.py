@@ -146,9 +146,7 @@ class CreateHostedClusterStep(Part):
     """The namespace whose agents are used; that of the first InfraEnv by default."""
     node_pool: NodePoolSpec = Field(default=NodePoolSpec(), alias="nodePool")
     availability: Literal["SingleReplica", "HighlyAvailable"] = "HighlyAvailable"
-    release_image: str = Field(
-        default="quay.io/openshift-release-dev/ocp-release:4.17.0-multi", alias="releaseImage"
-    )
+    release_image: str = Field(default="quay.io/openshift-release-dev/ocp-release:4.17.0-multi", alias="releaseImage")
 
 
 class DeleteHostedClusterStep(Part):
@@ -322,11 +320,7 @@ def json_schema() -> dict[str, Any]:
 
 
 _FIELD_NAMES = sorted(
-    {
-        field.alias or name
-        for part in Part.__subclasses__()
-        for name, field in part.model_fields.items()
-    }
+    {field.alias or name for part in Part.__subclasses__() for name, field in part.model_fields.items()}
 )
 
 
@@ -335,7 +329,10 @@ def _problem(entry: Any) -> tuple[str, str, str]:
     if entry["type"] == "extra_forbidden":
         unknown = str(entry["loc"][-1])
         near = difflib.get_close_matches(unknown, _FIELD_NAMES, 1, 0.6)
-        return path, f"unknown field {unknown!r}", f"did you mean {near[0]}?" if near else ""
+        advice = f"did you mean {near[0]}?" if near else ""
+        if not advice and len(entry["loc"]) == 4 and entry["loc"][1] == "steps":
+            advice = "a step is exactly one of: " + ", ".join(STEP_NAMES)
+        return path, f"unknown field {unknown!r}", advice
     message = str(entry["msg"]).removeprefix("Value error, ")
     return path, message, ""
 
@@ -358,7 +355,11 @@ def _cross_check(scenario: Scenario) -> Any:
     infra_envs = [entry.name for entry in lab.infra_envs]
     for index, group in enumerate(lab.machines):
         if group.infra_env not in infra_envs:
-            yield f"spec.lab.machines[{index}].infraEnv", f"no InfraEnv {group.infra_env!r}", _nearest(group.infra_env, infra_envs)
+            yield (
+                f"spec.lab.machines[{index}].infraEnv",
+                f"no InfraEnv {group.infra_env!r}",
+                _nearest(group.infra_env, infra_envs),
+            )
     names = scenario.machine_names()
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield "spec.lab.machines", f"two machines are named {name!r}", "choose other group names"

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 # Source: assisted-service host states; day-1 only states are listed too, since a real hub may show them.
-POOL_STATES = ("discovering-unbound", "known-unbound", "disconnected-unbound", "insufficient-unbound", "disabled-unbound")
+POOL_STATES = (
+    "discovering-unbound",
+    "known-unbound",
+    "disconnected-unbound",
+    "insufficient-unbound",
+    "disabled-unbound",
+)
 UNBINDING_STATES = ("unbinding", "unbinding-pending-user-action", "reclaiming", "reclaiming-rebooting")
 BOUND_STATES = (
     "binding",

@@ -29,7 +29,9 @@ class RunDirectory:
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise LabError(f"run directory {path} cannot be made: {error.strerror}", hint="name a writable place") from error
+            raise LabError(
+                f"run directory {path} cannot be made: {error.strerror}", hint="name a writable place"
+            ) from error
 
     def open_history(self) -> Any:
         """The file that the history is written to, as bytes."""
@@ -39,7 +41,9 @@ class RunDirectory:
         """What the run was started with: the scenario as read, and everything that a replay needs."""
         (self.path / "scenario.yaml").write_text(scenario_text)
         known = {"labsim": __version__, "python": platform.python_version(), **facts}
-        (self.path / "run.json").write_bytes(orjson.dumps(known, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n")
+        (self.path / "run.json").write_bytes(
+            orjson.dumps(known, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n"
+        )
 
     def write_result(self, result: RunResult) -> None:
         document = {**dataclasses.asdict(result), "verdict": str(result.verdict)}
@@ -74,7 +78,9 @@ def judge(path: Path) -> Judgement:
         with (path / HISTORY).open("rb") as history:
             lines = [orjson.loads(line) for line in history]
     except (OSError, ValueError) as error:
-        raise LabError(f"{path} is no complete run directory: {error}", hint="name a directory that labsim run made") from error
+        raise LabError(
+            f"{path} is no complete run directory: {error}", hint="name a directory that labsim run made"
+        ) from error
     problems = [f"gap: {line.get('what', '')} at line {line['n']}" for line in lines if line["type"] == "gap"]
     inconclusive = bool(problems)
     try:

@@ -139,8 +139,14 @@ def wanted(step: ExpectStep) -> str:
     """The expectation in words, for titles and failures."""
     count = "" if step.count is None else f"{step.count} "
     if step.agents is not None:
-        which = "" if step.agents == "all" else " with " + ", ".join(
-            f"{key}={value}" for key, value in step.agents.model_dump(exclude_none=True).items()  # type: ignore[union-attr]
+        which = (
+            ""
+            if step.agents == "all"
+            else " with "
+            + ", ".join(
+                f"{key}={value}"
+                for key, value in step.agents.model_dump(exclude_none=True).items()  # type: ignore[union-attr]
+            )
         )
         return f"{count}agents{which}" + (f" in {step.state}" if step.state else "")
     if step.nodes is not None:

@@ -43,7 +43,9 @@ def _about(lab: Evidence, obj: Object) -> list[str]:
     for condition in dig(obj, "status", "conditions", default=()):
         if condition.get("status") != "True":
             message = str(condition.get("message", "")).strip().replace("\n", "\n" + " " * 8)
-            lines.append(f"    {condition['type']}={condition.get('status')} {condition.get('reason', '')} {message}".rstrip())
+            lines.append(
+                f"    {condition['type']}={condition.get('status')} {condition.get('reason', '')} {message}".rstrip()
+            )
     lines.append("")
     return lines
 
@@ -61,7 +63,9 @@ def _about_agent(lab: Evidence, agent: Object) -> list[str]:
     for category, checks in sorted(dig(agent, "status", "validationsInfo", default={}).items()):
         for check in checks:
             if check.get("status") in ("failure", "error", "pending"):
-                lines.append(f"    validation {category}/{check.get('id')} {check['status']}: {check.get('message', '')}")
+                lines.append(
+                    f"    validation {category}/{check.get('id')} {check['status']}: {check.get('message', '')}"
+                )
     lines.append(f"    machine {machine}: power {lab.power_of(machine)}; the end of its console:")
     console = lab.console_of(machine).decode(errors="replace").splitlines()[-CONSOLE_LINES:]
     lines += [f"        {line}" for line in console] or ["        (nothing printed)"]

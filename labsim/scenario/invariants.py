@@ -190,7 +190,11 @@ class ClaimedAgentsProceed:
     def saw(self, event: Event) -> Iterator[str]:
         if event.kind == "Agent":
             name, state = name_of(event.obj), agent_state(event.obj)
-            if event.event == "DELETED" or agent_cluster(event.obj) is None or state in ("", "added-to-existing-cluster"):
+            if (
+                event.event == "DELETED"
+                or agent_cluster(event.obj) is None
+                or state in ("", "added-to-existing-cluster")
+            ):
                 self._since.pop(name, None)
             elif self._since.get(name, ("", 0.0))[0] != state:
                 self._since[name] = (state, event.at_s)

@@ -120,7 +120,9 @@ def _stop(lab: Lab, step: StopStep, report: Report) -> None:
 def _approve(lab: Lab, step: ApproveStep, report: Report) -> None:
     agents = selected_agents(lab, step.agents)
     if not agents:
-        raise CheckFailed("the step selects no agent", hint="boot machines first, and expect their agents before this step")
+        raise CheckFailed(
+            "the step selects no agent", hint="boot machines first, and expect their agents before this step"
+        )
     for agent in agents:
         lab.hub.patch(AGENT, namespace_of(agent), name_of(agent), {"spec": {"approved": step.value}})
     report(f"{len(agents)} agent(s) {'approved' if step.value else 'no longer approved'}")
@@ -191,7 +193,9 @@ def _return_to_pool(lab: Lab, step: ReturnToPoolStep, report: Report) -> None:
         stuck = tuple(agent for agent in released() if agent_state(agent) != "known-unbound")
         seen = ", ".join(f"{lab.machine_of(agent)} {agent_state(agent)}" for agent in stuck) or "no released agent"
         page = explanation(lab, "every released agent in known-unbound", seen, lab.now() - started_s, stuck)
-        raise CheckFailed(f"not every released agent came back within {format_duration(step.within)}: {seen}", hint=page)
+        raise CheckFailed(
+            f"not every released agent came back within {format_duration(step.within)}: {seen}", hint=page
+        )
 
 
 def _wait(lab: Lab, step: WaitStep, report: Report) -> None:
@@ -238,5 +242,3 @@ _ACTIONS: dict[type, Callable[[Lab, Any, Report], None]] = {
     WaitStep: _wait,
     ExpectStep: _expect,
 }
-
-

@@ -151,9 +151,7 @@ class World:
 
     def publish_service(self, service: str, host: str, port: int, *, ca_pem: str = "") -> None:
         """Let a component's service answer at a place that is there from the start (the hub's own routes)."""
-        self.fabric.publish(
-            Endpoint(host=host, port=port, service=service, owner="hub", serve=service, ca_pem=ca_pem)
-        )
+        self.fabric.publish(Endpoint(host=host, port=port, service=service, owner="hub", serve=service, ca_pem=ca_pem))
 
     def serve(self, endpoint: Endpoint, request: Request) -> Program[Response]:
         """The program that answers a request at an endpoint."""

@@ -177,7 +177,9 @@ def create(obj: Object, kind: Kind, *, at: str | None = None, manager: str = "")
     return made
 
 
-def update(obj: Object, kind: Kind, *, subresource: str = "", at: str | None = None, manager: str = "") -> Program[Object]:
+def update(
+    obj: Object, kind: Kind, *, subresource: str = "", at: str | None = None, manager: str = ""
+) -> Program[Object]:
     """Replace with optimistic concurrency: 409 Conflict where metadata.resourceVersion is stale."""
     metadata = obj["metadata"]
     stored: Object = yield Write(

@@ -208,9 +208,7 @@ class Engine:
         """Run a program to its end; `done` hears the result or the error, perhaps at once."""
         self._step(program, actor, done, None, None)
 
-    def _step(
-        self, program: Program[Any], actor: Actor, done: Done, value: Any, error: BaseException | None
-    ) -> None:
+    def _step(self, program: Program[Any], actor: Actor, done: Done, value: Any, error: BaseException | None) -> None:
         while True:
             try:
                 effect = program.send(value) if error is None else program.throw(error)
@@ -227,7 +225,9 @@ class Engine:
                     if cache is not None:
                         value = cache.get(effect.namespace, effect.name)
                         continue
-                elif isinstance(effect, ReadList) and not effect.live and effect.at is None and not effect.field_selector:
+                elif (
+                    isinstance(effect, ReadList) and not effect.live and effect.at is None and not effect.field_selector
+                ):
                     cache = actor.caches.get(effect.kind.qualified)
                     if cache is not None:
                         value = cache.list(effect.namespace, effect.label_selector)
