@@ -1,0 +1,232 @@
+"""The sockets of a lab: HTTP and HTTPS listeners on one asyncio thread, in front of a world on another.
+
+The edge never touches a store: each request is handed to `submit`, which runs it on the world's thread, and the answer
+comes back as a future. Certificates may differ per listener (the hub, hosted API servers, ignition servers).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import ipaddress
+import logging
+import os
+import socket
+import ssl
+import tempfile
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from typing import Any, Protocol, TypeVar
+
+from labsim.errors import LabError
+from labsim.hub.embedded.connection import Connection
+from labsim.hub.embedded.identity import TlsIdentity
+from labsim.model.http import Request, Response
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+MAX_BODY_BYTES = 3 * 1024 * 1024  # kube-apiserver's limit for a request body
+BACKLOG = 1024
+CLOSE_TIMEOUT_S = 5.0
+
+# Answers a request on the world's thread: at once, or later through a future.
+Handle = Callable[[Request], "Response | Future[Response]"]
+
+
+class Submit(Protocol):
+    """Runs a call on the world's thread; any thread may ask."""
+
+    def __call__(self, call: Callable[[], Any], /) -> Future[Any]: ...
+
+
+class _Listener:
+    """One bound socket with its certificate and its handler."""
+
+    def __init__(self, edge: HttpsEdge, handle: Handle, scheme: str, max_body_bytes: int) -> None:
+        self.scheme = scheme
+        self.max_body_bytes = max_body_bytes
+        self.loop = edge.loop
+        self.connections: set[Connection] = set()
+        self.server: asyncio.Server | None = None
+        self._submit = edge.submit
+        self._handle = handle
+
+    def answer(self, request: Request) -> Future[Response]:
+        outcome: Future[Response] = Future()
+
+        def settle(done: Future[Any]) -> None:
+            problem = done.exception()
+            if problem is not None:
+                outcome.set_exception(problem)
+                return
+            result = done.result()
+            if isinstance(result, Future):
+                result.add_done_callback(settle)
+            else:
+                outcome.set_result(result)
+
+        try:
+            self._submit(lambda: self._handle(request)).add_done_callback(settle)
+        except RuntimeError as stopped:
+            outcome.set_exception(stopped)
+        return outcome
+
+    def on_world(self, call: Callable[[], Any]) -> None:
+        with contextlib.suppress(RuntimeError):  # the world has stopped: nothing is left to tell it
+            self._submit(call)
+
+    async def close(self) -> None:
+        if self.server is not None:
+            self.server.close()
+        for connection in list(self.connections):
+            connection.abort()
+
+
+class HttpsEdge:
+    """Every listener of a lab, on one thread that starts with the first of them.
+
+    `submit` runs a call on the world's thread. All methods may be called from any thread but the edge's own.
+    """
+
+    def __init__(self, *, submit: Submit) -> None:
+        self.submit = submit
+        self.loop = asyncio.new_event_loop()
+        self._thread: threading.Thread | None = None
+        self._listeners: dict[int, _Listener] = {}
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def listen(
+        self,
+        host: str,
+        port: int,
+        handle: Handle,
+        *,
+        tls: TlsIdentity | None = None,
+        max_body_bytes: int = MAX_BODY_BYTES,
+    ) -> int:
+        """Serve `handle` at an address; returns the bound port (`port` 0 takes any that is free).
+
+        Raises LabError where the address cannot be had.
+        """
+        context = None if tls is None else server_context(tls)
+        listening = _bind(host, port)
+        bound: int = listening.getsockname()[1]
+        with self._lock:
+            if self._closed:
+                listening.close()
+                raise LabError("the edge is closed", hint="make a new lab")
+            self._start()
+        listener = _Listener(self, handle, "http" if tls is None else "https", max_body_bytes)
+
+        async def serve() -> None:
+            listener.server = await self.loop.create_server(
+                lambda: Connection(listener),
+                sock=listening,
+                ssl=context,
+                backlog=BACKLOG,
+                ssl_handshake_timeout=10 if context else None,
+            )
+
+        self._run(serve())
+        self._listeners[bound] = listener
+        return bound
+
+    def close_listener(self, port: int) -> None:
+        """Stop serving a port and drop its connections; nothing happens for a port that is not served."""
+        listener = self._listeners.pop(port, None)
+        if listener is not None:
+            self._run(listener.close())
+
+    def close(self) -> None:
+        """Drop every connection and end the thread. Quiet when called again."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        if self._thread is None:
+            self.loop.close()
+            return
+        for port in list(self._listeners):
+            self.close_listener(port)
+        self._run(_settled())
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(CLOSE_TIMEOUT_S)
+        if not self._thread.is_alive():
+            self.loop.close()
+
+    def _start(self) -> None:
+        if self._thread is None:
+            self.loop.set_exception_handler(_loop_problem)
+            self._thread = threading.Thread(target=self.loop.run_forever, name="labsim-edge", daemon=True)
+            self._thread.start()
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(CLOSE_TIMEOUT_S)
+
+
+async def _settled() -> None:
+    """Let the aborted connections hear of it."""
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+def _loop_problem(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Peers that break off are everyday; anything else is a fault of ours and goes to the log."""
+    del loop
+    problem = context.get("exception")
+    if isinstance(problem, (OSError, ssl.SSLError)):
+        log.debug("connection problem: %s", problem)
+        return
+    log.error("edge: %s", context.get("message"), exc_info=problem)
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET
+    with contextlib.suppress(ValueError):
+        if ipaddress.ip_address(host).version == 6:
+            family = socket.AF_INET6
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(BACKLOG)
+        listening.setblocking(False)
+    except OSError as problem:
+        listening.close()
+        raise _cannot_bind(host, port, problem) from problem
+    return listening
+
+
+def _cannot_bind(host: str, port: int, problem: OSError) -> LabError:
+    place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    if problem.errno == errno.EADDRINUSE:
+        return LabError(
+            f"port {port} on {host} is in use by another program",
+            hint=f"choose another port, or see who has it: ss -ltnp 'sport = :{port}'",
+        )
+    if problem.errno == errno.EACCES:
+        return LabError(f"no permission to listen on {place}", hint="ports below 1024 need root; choose a higher one")
+    return LabError(f"cannot listen on {place}: {problem.strerror or problem}", hint="give an address of this machine")
+
+
+def server_context(identity: TlsIdentity) -> ssl.SSLContext:
+    """A server-side TLS context. Client certificates are asked for, and verified, where a client CA is given."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    # The ssl module reads keys from files only; this one exists for the length of the call and is ours alone.
+    handle, path = tempfile.mkstemp(prefix="labsim-key-")
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(identity.key_pem + identity.cert_pem)
+        context.load_cert_chain(path)
+    finally:
+        os.unlink(path)
+    if identity.client_ca_pem:
+        context.load_verify_locations(cadata=identity.client_ca_pem)
+        context.verify_mode = ssl.CERT_OPTIONAL
+    return context
