@@ -1,0 +1,151 @@
+"""Bringing objects to what is wanted, and writing nothing where they are that already."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from labsim.controllers.runtime.effects import Program, create, get, now, patch, update
+from labsim.kube.errors import ApiError
+from labsim.model.kinds import Kind
+from labsim.model.objects import Object, dig, name_of, namespace_of, thaw, timestamp
+
+
+class Condition(NamedTuple):
+    """What a condition should say."""
+
+    status: str
+    reason: str
+    message: str = ""
+
+
+def contains(present: Any, wanted: Any) -> bool:
+    """Whether `present` already says everything that `wanted` says; lists must be equally long."""
+    if isinstance(wanted, Mapping):
+        return isinstance(present, Mapping) and all(
+            key in present and contains(present[key], value) for key, value in wanted.items()
+        )
+    if isinstance(wanted, list):
+        return (
+            isinstance(present, list)
+            and len(present) == len(wanted)
+            and all(contains(mine, theirs) for mine, theirs in zip(present, wanted, strict=True))
+        )
+    return bool(present == wanted)
+
+
+def overlay(present: Any, wanted: Any) -> Any:
+    """`present` with everything that `wanted` says; lists are replaced."""
+    if not (isinstance(present, Mapping) and isinstance(wanted, Mapping)):
+        return wanted
+    merged = dict(present)
+    for key, value in wanted.items():
+        merged[key] = overlay(merged[key], value) if key in merged else value
+    return merged
+
+
+def ensure(wanted: Object, kind: Kind, *, at: str | None = None) -> Program[Object]:
+    """Create the object, or bring an existing one to what `wanted` says; fields that it does not name stay."""
+    namespace, name = namespace_of(wanted), name_of(wanted)
+    present = yield from get(kind, namespace, name, at=at)
+    if present is None:
+        try:
+            return (yield from create(wanted, kind, at=at))
+        except ApiError as error:
+            if error.reason != "AlreadyExists":
+                raise
+        present = yield from get(kind, namespace, name, live=True, at=at)
+        if present is None:
+            raise ApiError(409, "Conflict", f"{kind.qualified} {name!r} came and went")
+    if contains(present, wanted):
+        return present
+    merged: Object = overlay(thaw(present), wanted)
+    return (yield from update(merged, kind, at=at))
+
+
+def ensure_exists(wanted: Object, kind: Kind, *, at: str | None = None) -> Program[Object]:
+    """Create the object where there is none; an existing one stays as it is."""
+    present = yield from get(kind, namespace_of(wanted), name_of(wanted), at=at)
+    if present is not None:
+        return present
+    try:
+        return (yield from create(wanted, kind, at=at))
+    except ApiError as error:
+        if error.reason != "AlreadyExists":
+            raise
+    found = yield from get(kind, namespace_of(wanted), name_of(wanted), live=True, at=at)
+    return found if found is not None else wanted
+
+
+def merged_conditions(
+    present: Sequence[Object], wanted: Mapping[str, Condition | None], now_s: float, generation: int | None = None
+) -> list[Object]:
+    """The condition list after `wanted`; None removes a type. Transition times move only when a status changes."""
+    result: list[Object] = []
+    seen: set[str] = set()
+    for entry in present:
+        kind = entry["type"]
+        seen.add(kind)
+        if kind not in wanted:
+            result.append(entry)
+            continue
+        target = wanted[kind]
+        if target is not None:
+            result.append(_condition(kind, target, now_s, generation, entry))
+    for kind, target in wanted.items():
+        if kind not in seen and target is not None:
+            result.append(_condition(kind, target, now_s, generation, None))
+    return result
+
+
+def _condition(kind: str, target: Condition, now_s: float, generation: int | None, before: Object | None) -> Object:
+    changed = before is None or before.get("status") != target.status
+    entry: Object = {
+        "type": kind,
+        "status": target.status,
+        "reason": target.reason,
+        "message": target.message,
+        "lastTransitionTime": timestamp(now_s) if before is None or changed else before.get("lastTransitionTime"),
+    }
+    if generation is not None:
+        entry["observedGeneration"] = generation
+    return entry
+
+
+def write_status(
+    kind: Kind,
+    namespace: str,
+    name: str,
+    *,
+    conditions: Mapping[str, Condition | None] | None = None,
+    fields: Mapping[str, Any] | None = None,
+    at: str | None = None,
+) -> Program[Object | None]:
+    """Bring the status to these conditions and fields, from a live read; None where the object is gone."""
+    present = yield from get(kind, namespace, name, live=True, at=at)
+    if present is None:
+        return None
+    body: Object = {}
+    for key, value in (fields or {}).items():
+        if dig(present, "status", key) != value:
+            body[key] = value
+    if conditions:
+        moment_s = yield from now()
+        before = dig(present, "status", "conditions", default=[])
+        after = merged_conditions(before, conditions, moment_s, present["metadata"].get("generation"))
+        if after != before:
+            body["conditions"] = after
+    if not body:
+        return present
+    change = {"metadata": {"resourceVersion": present["metadata"]["resourceVersion"]}, "status": body}
+    return (yield from patch(kind, namespace, name, change, subresource="status", at=at))
+
+
+def change_finalizer(obj: Object, kind: Kind, finalizer: str, *, present: bool) -> Program[Object]:
+    """Add or remove a finalizer; nothing is written where it is already so."""
+    finalizers = list(obj["metadata"].get("finalizers") or ())
+    if (finalizer in finalizers) == present:
+        return obj
+    finalizers = [*finalizers, finalizer] if present else [entry for entry in finalizers if entry != finalizer]
+    body = {"metadata": {"finalizers": finalizers, "resourceVersion": obj["metadata"]["resourceVersion"]}}
+    return (yield from patch(kind, namespace_of(obj), name_of(obj), body))

@@ -1,0 +1,75 @@
+"""What the watches on hosted clusters have told: nodes and pods, kept as indexes so that no event costs a scan."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from labsim.controllers.hypershift.guest_catalog import NODE_WORKLOADS
+from labsim.model.objects import Object, annotations_of, condition_status, dig, is_deleting, labels_of, name_of
+
+WORKLOAD_LABEL = "app"  # on guest pods: the workload's name
+_NODE_WORKLOAD_NAMES = frozenset(entry.name for entry in NODE_WORKLOADS)
+MACHINE_ANNOTATION = "cluster.x-k8s.io/machine"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class NodeState:
+    """What matters about a Node: readiness as its Ready condition says it, and whether pods may be placed on it."""
+
+    ready: str
+    unschedulable: bool
+    machine: str
+    tainted: tuple[str, ...]
+
+
+class GuestState:
+    """Nodes and running pods per hosted cluster ("<control-plane namespace>/<name>")."""
+
+    def __init__(self) -> None:
+        self.nodes: dict[str, dict[str, NodeState]] = {}
+        self.running: dict[str, dict[str, set[str]]] = {}  # owner, DaemonSet: nodes where its pod runs
+
+    def note_node(self, before: Object | None, after: Object | None, owner: str) -> bool:
+        """Take in a Node's event; True where something changed that matters here."""
+        nodes = self.nodes.setdefault(owner, {})
+        if after is None:
+            return before is not None and nodes.pop(name_of(before), None) is not None
+        state = NodeState(
+            ready=condition_status(after, "Ready"),
+            unschedulable=bool(dig(after, "spec", "unschedulable", default=False)),
+            machine=annotations_of(after).get(MACHINE_ANNOTATION, ""),
+            tainted=tuple(sorted(entry.get("key", "") for entry in dig(after, "spec", "taints", default=()))),
+        )
+        name = name_of(after)
+        changed = nodes.get(name) != state
+        nodes[name] = state
+        return changed
+
+    def note_pod(self, before: Object | None, after: Object | None, owner: str) -> bool:
+        """Take in a pod's event; True for pods of Deployments and StatefulSets, which somebody must look after."""
+        pod = after if after is not None else before
+        if pod is None:
+            return False
+        workload = labels_of(pod).get(WORKLOAD_LABEL, "")
+        if workload not in _NODE_WORKLOAD_NAMES:
+            return bool(workload)
+        running = self.running.setdefault(owner, {}).setdefault(workload, set())
+        node = dig(pod, "spec", "nodeName", default="")
+        was = bool(running)
+        if after is not None and not is_deleting(after) and dig(after, "status", "phase") == "Running":
+            running.add(node)
+        else:
+            running.discard(node)
+        return was != bool(running)
+
+    def ready_nodes(self, owner: str) -> list[str]:
+        """Nodes that take pods, in order of their names."""
+        nodes = self.nodes.get(owner, {})
+        return sorted(name for name, state in nodes.items() if state.ready == "True" and not state.unschedulable)
+
+    def runs_anywhere(self, owner: str, daemon_set: str) -> bool:
+        return bool(self.running.get(owner, {}).get(daemon_set))
+
+    def forget(self, owner: str) -> None:
+        self.nodes.pop(owner, None)
+        self.running.pop(owner, None)
