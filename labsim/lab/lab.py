@@ -233,7 +233,9 @@ class Lab:
                         file.write(chunk)
         except OSError as error:
             temporary.unlink(missing_ok=True)
-            raise LabError(f"the discovery ISO cannot be stored: {error.strerror}", hint="free some disk space") from error
+            raise LabError(
+                f"the discovery ISO cannot be stored: {error.strerror}", hint="free some disk space"
+            ) from error
         temporary.replace(path)
         return path
 
@@ -325,5 +327,3 @@ class _Acting:
 
     def __exit__(self, *_: object) -> None:
         self._world.engine.acting = self._before
-
-

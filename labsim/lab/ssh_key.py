@@ -14,7 +14,9 @@ def private_key(entropy: Entropy) -> Ed25519PrivateKey:
 
 def public_key(entropy: Entropy) -> str:
     """The OpenSSH line, as it goes into sshAuthorizedKey."""
-    line = private_key(entropy).public_key().public_bytes(
-        serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
+    line = (
+        private_key(entropy)
+        .public_key()
+        .public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
     )
     return f"{line.decode()} labsim"

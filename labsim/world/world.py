@@ -24,7 +24,7 @@ from labsim.kube.store import Revision
 from labsim.model.http import Request, Response
 from labsim.model.objects import Object
 from labsim.network.fabric import Endpoint, Fabric
-from labsim.world.hosted import HostedApi, kubeconfig_server
+from labsim.world.hosted import HostedApi, HostedAuthenticationOf, kubeconfig_server
 from labsim.world.pace import Pace, VirtualPace
 
 T = TypeVar("T")
@@ -58,6 +58,7 @@ class World:
             port_is_free=port_is_free,
         )
         self.hosted: dict[str, HostedApi] = {}
+        self.hosted_authentication: HostedAuthenticationOf = lambda owner: None
         self.engine = Engine(
             scheduler=self.queue, entropy=self.entropy, history=self.history, hub=self.hub, around=self
         )
@@ -244,7 +245,7 @@ class World:
         server = ApiServer(
             name=owner, clock=self.queue, entropy=self.entropy.child(f"hosted/{owner}"), crds=hosted_crds()
         )
-        api = HostedApi(owner, server, self.hub, self.queue)
+        api = HostedApi(owner, server, lambda: self.hosted_authentication(owner))
         server.subscribe(lambda revision: self._record(owner, revision))
         self.hosted[owner] = api
         self.engine.hosted_cluster_started(owner, server)

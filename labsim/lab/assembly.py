@@ -1,0 +1,95 @@
+"""The components of a lab's hub, set up for that lab."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from labsim.controllers.agent_provider.component import AgentProvider
+from labsim.controllers.capi.component import Capi
+from labsim.controllers.cim.component import Cim
+from labsim.controllers.cim.settings import CimSettings, HardwareMinimums
+from labsim.controllers.hypershift.component import HyperShift
+from labsim.controllers.hypershift.create_cluster import CreateClusterOptions, create_cluster_agent_objects
+from labsim.controllers.importer.component import Importer
+from labsim.controllers.kube.component import KubeControllers
+from labsim.discovery.base_image import BaseImage, plain_base_image
+from labsim.lab.names import IMAGE_SERVICE_NAME, SERVICE_NAME
+from labsim.lab.objects import pull_secret_text
+from labsim.model.objects import Object
+from labsim.model.scenario import CreateHostedClusterStep
+
+if TYPE_CHECKING:
+    from labsim.lab.lab import Lab
+
+
+def add_components(lab: Lab) -> None:
+    """Put every simulated component into the lab's world, and CIM's routes on its fabric."""
+    world, addresses = lab.world, lab.options.addresses
+    hypershift = HyperShift(world.entropy)
+    world.hosted_authentication = hypershift.hosted_authentication
+    cim = Cim(world.entropy, cim_settings(lab))
+    world.hub.admission.extend(cim.admission_hooks())
+    for component in (
+        KubeControllers(),
+        cim,
+        Capi(world.entropy),
+        AgentProvider(world.entropy),
+        hypershift,
+        Importer(),
+    ):
+        world.add(component)
+    for service, host in (("assisted-service", SERVICE_NAME), ("assisted-image-service", IMAGE_SERVICE_NAME)):
+        world.publish_service(service, host, addresses.service_port, ca_pem=lab.options.ca_pem)
+
+
+def cim_settings(lab: Lab) -> CimSettings:
+    """CIM as the lab's file and profile want it."""
+    options, sizes = lab.options, lab.options.sizes
+    minimums = HardwareMinimums()
+    if sizes.minimum_cpus is not None:
+        minimums = HardwareMinimums.uniform(
+            cpu_cores=sizes.minimum_cpus,
+            memory_mib=sizes.minimum_memory_mib or 0,
+            disk_gb=sizes.minimum_disk_gb or 0,
+        )
+    return CimSettings(
+        service_base_url=options.addresses.service_url,
+        image_service_base_url=options.addresses.image_service_url,
+        reclaim=lab.spec.cim.reclaim,
+        minimums=minimums,
+        ca_pem=options.ca_pem,
+        hosts_entry=options.addresses.hosts_entry,
+        pace_json=options.pace_file,
+        base_image=_base_image(options.base_iso, options.folder),
+    )
+
+
+def _base_image(base_iso: Path | None, folder: Path) -> BaseImage:
+    if base_iso is None:
+        return plain_base_image(folder)
+    return BaseImage(path=base_iso)
+
+
+def hosted_cluster_objects(lab: Lab, step: CreateHostedClusterStep, agent_namespace: str) -> list[Object]:
+    """The objects of `hcp create cluster agent` for a step of a scenario."""
+    entropy = lab.entropy.child(f"hosted-cluster/{step.namespace}/{step.name}")
+    selector = {"matchLabels": dict(step.node_pool.agent_label_selector)} if step.node_pool.agent_label_selector else None
+    return create_cluster_agent_objects(
+        CreateClusterOptions(
+            name=step.name,
+            namespace=step.namespace,
+            pull_secret=pull_secret_text(lab.entropy),
+            agent_namespace=agent_namespace,
+            api_server_address=lab.options.addresses.hub_ip,
+            base_domain=lab.spec.base_domain,
+            infra_id=f"{step.name}-{entropy.text('infra-id')}",
+            etcd_encryption_key=entropy.bytes("etcd-encryption-key", 32),
+            release_image=step.release_image,
+            node_pool_replicas=step.node_pool.replicas,
+            node_upgrade_type=step.node_pool.upgrade_type,
+            control_plane_availability_policy=step.availability,
+            agent_label_selector=selector,
+            ssh_key=lab.ssh_public_key(),
+        )
+    )
