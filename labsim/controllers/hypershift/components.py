@@ -33,8 +33,9 @@ class Component:
 MANAGEMENT = ("control-plane-operator", "cluster-api", "capi-provider")
 
 _EARLY = (0.5, 4.0)
-_OPERATORS = (15.0, 50.0)
-_LATE = (80.0, 105.0)
+_SERVERS = (15.0, 25.0)
+_OPERATORS = (40.0, 75.0)
+_LATE = (115.0, 132.0)
 
 COMPONENTS: tuple[Component, ...] = (
     Component("etcd", 3, 3, "", _EARLY, STATEFUL_SET),
@@ -44,11 +45,11 @@ COMPONENTS: tuple[Component, ...] = (
     Component("control-plane-pki-operator", 1, 1, "", _EARLY),
     Component("kube-apiserver", 4, 3, "etcd", (0.5, 3.0)),
     Component("ignition-server-proxy", 1, 3, "ignition-server", _EARLY),
-    Component("kube-scheduler", 1, 2, delay_s=(5.0, 15.0)),
-    Component("openshift-apiserver", 3, 3, delay_s=(5.0, 15.0)),
-    Component("openshift-oauth-apiserver", 2, 3, delay_s=(5.0, 15.0)),
-    Component("konnectivity-agent", 1, 2, delay_s=(5.0, 15.0)),
-    Component("hosted-cluster-config-operator", 1, 1, delay_s=(15.0, 25.0)),
+    Component("kube-scheduler", 1, 2, delay_s=_SERVERS),
+    Component("openshift-apiserver", 3, 3, delay_s=_SERVERS),
+    Component("openshift-oauth-apiserver", 2, 3, delay_s=_SERVERS),
+    Component("konnectivity-agent", 1, 2, delay_s=_SERVERS),
+    Component("hosted-cluster-config-operator", 1, 1, delay_s=_OPERATORS),
     Component("cluster-version-operator", 1, 1, delay_s=_OPERATORS),
     Component("cluster-network-operator", 1, 1, delay_s=_OPERATORS),
     Component("cluster-node-tuning-operator", 1, 1, delay_s=_OPERATORS),

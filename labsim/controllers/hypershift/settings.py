@@ -27,13 +27,11 @@ class HyperShiftSettings:
     capi_provider_image: str = "quay.io/edge-infrastructure/cluster-api-provider-agent:latest"
     operator_image: str = "quay.io/hypershift/hypershift-operator:latest"
     binds_volumes: bool = True
-    pod_start_s: tuple[float, float] = (4.0, 12.0)
-    guest_pod_schedule_s: tuple[float, float] = (0.5, 2.0)
+    pod_start_s: tuple[float, float] = (8.0, 18.0)
     token_ttl_s: float = 11 * 3600.0
     token_rotation_s: float = 5.5 * 3600.0
     token_expiration_s: float = 2 * 3600.0
     node_grace_s: float = 40.0
-    node_eviction_s: float = 300.0
 
     def version_of(self, image: str) -> str | None:
         """The OpenShift version of a release image, or None where the image is no release that exists here."""
