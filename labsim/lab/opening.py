@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from labsim.errors import LabError
 from labsim.lab.lab import Lab, LabOptions
 from labsim.lab.sizes import Sizes
 from labsim.model.scenario import LabSpec
 
+if TYPE_CHECKING:
+    from labsim.lab.serving import Serving
+
 
 class OpenLab:
     """A lab and what keeps it alive outside its world."""
 
-    def __init__(self, lab: Lab, closers: list[Callable[[], None]] | None = None) -> None:
+    def __init__(
+        self, lab: Lab, closers: list[Callable[[], None]] | None = None, serving: Serving | None = None
+    ) -> None:
         self.lab = lab
+        self.serving = serving
         self._closers = closers or []
 
     def close(self) -> None:
@@ -63,6 +69,12 @@ def open_lab(
         )
     if machines != "simulated":
         raise LabError(f"unknown machines {machines!r}", hint="simulated or libvirt")
+    if speed:
+        from labsim.lab.virtual_machines import open_paced_lab
+
+        return open_paced_lab(
+            spec, name=name, folder=folder, sizes=sizes, seed=seed, speed=speed, history=history
+        )
     options = LabOptions(
         name=name,
         folder=folder,

@@ -1,0 +1,148 @@
+"""A lab's hub and hosted clusters on real sockets: for kubectl, for virtual machines, for anybody's own controllers."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+from labsim.errors import LabError
+from labsim.hub.embedded.edge import HttpsEdge
+from labsim.hub.embedded.identity import HubAuthority, TlsIdentity, new_token
+from labsim.hub.embedded.kubeconfig import write_kubeconfig
+from labsim.kube.http import KubeHttp
+from labsim.kube.users import ADMIN, User
+from labsim.lab.lab import Lab
+from labsim.lab.names import HUB_DOMAIN, IMAGE_SERVICE_NAME, SERVICE_NAME
+from labsim.model.http import Request, Response
+from labsim.network.fabric import Endpoint
+
+LOOPBACK = "127.0.0.1"
+USER_MODE_HOST = "10.0.2.2"  # the host, as a machine in QEMU's user mode network sees it
+SERVICE_PATHS = ("/api/assisted-install/",)
+IMAGE_PATHS = ("/byapikey/", "/byid/", "/bytoken/", "/images/", "/boot-artifacts/")
+
+
+class Serving:
+    """The listeners of one lab. Made before the lab, because machines must know its port and its CA from the start."""
+
+    def __init__(self, port: int = 0) -> None:
+        self.authority = HubAuthority()
+        self.admin_token = new_token()
+        self._lab: Lab | None = None
+        self._hub: KubeHttp | None = None
+        self._ports: dict[tuple[str, int], int] = {}
+        self.edge = HttpsEdge(submit=self._submit)
+        names = ["hub." + HUB_DOMAIN, SERVICE_NAME, IMAGE_SERVICE_NAME, "localhost", LOOPBACK, USER_MODE_HOST]
+        try:
+            self.port = self.edge.listen(LOOPBACK, port, self._handle, tls=self.authority.serving(names))
+        except BaseException:
+            self.edge.close()
+            raise
+
+    @property
+    def url(self) -> str:
+        return f"https://{LOOPBACK}:{self.port}"
+
+    def attach(self, lab: Lab) -> None:
+        """Serve this lab: its hub, its CIM, and everything that its fabric publishes with a certificate."""
+        self._lab = lab
+        self._hub = KubeHttp(lab.world.hub, authenticate=self._authenticate)
+        lab.world.history.hide([self.admin_token])
+        lab.world.fabric.on_publish.append(self._published)
+        lab.world.fabric.on_withdraw.append(self._withdrawn)
+
+    def write_kubeconfig(self, path: Path) -> None:
+        write_kubeconfig(path, self.url, ca_pem=self.authority.ca_pem, token=self.admin_token)
+
+    def close(self) -> None:
+        self.edge.close()
+
+    def _submit(self, call: Any, /) -> Future[Any]:
+        if self._lab is None:
+            raise RuntimeError("the lab is not made yet")
+        return self._lab.world.post(call)
+
+    def _handle(self, request: Request) -> Response | Future[Response]:
+        if self._lab is None or self._hub is None:
+            return Response(status=503, body=b"starting")
+        if request.path.startswith(SERVICE_PATHS):
+            return self._component(request, SERVICE_NAME)
+        if request.path.startswith(IMAGE_PATHS):
+            return self._component(request, IMAGE_SERVICE_NAME)
+        engine = self._lab.world.engine
+        acting, engine.acting = engine.acting, f"outside/{request.client}"
+        try:
+            if request.method not in ("GET", "HEAD"):
+                self._lab.world.history.record(
+                    "input", what=f"{request.method} {request.path}", client=request.headers.get("user-agent", "")
+                )
+            return self._hub.handle(request)
+        finally:
+            engine.acting = acting
+
+    def _component(self, request: Request, name: str) -> Response | Future[Response]:
+        lab = self._lab
+        if lab is None:
+            return Response(status=503)
+        endpoint = lab.world.fabric.find(f"{name}:{lab.options.addresses.service_port}")
+        return Response(status=503) if endpoint is None else self._answer(endpoint, request)
+
+    def _answer(self, endpoint: Endpoint, request: Request) -> Future[Response]:
+        outcome: Future[Response] = Future()
+
+        def done(value: Any, error: BaseException | None) -> None:
+            if error is not None:
+                outcome.set_exception(error)
+            else:
+                outcome.set_result(value)
+
+        if self._lab is not None:
+            self._lab.world.answer(endpoint, request, done)
+        return outcome
+
+    def _authenticate(self, request: Request) -> User | None:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        return ADMIN if scheme.lower() == "bearer" and token == self.admin_token else None
+
+    def _published(self, endpoint: Endpoint) -> None:
+        """Listen for an endpoint that has a certificate, on the loopback address that machines reach as their host."""
+        key = (endpoint.host, endpoint.port)
+        if not endpoint.certificate_pem or key in self._ports:
+            return
+        lab = self._lab
+        authentication = None if lab is None else lab.world.hosted_authentication(endpoint.owner)
+        client_ca = authentication.client_ca_pem if authentication and endpoint.service == "kube-apiserver" else ""
+        identity = TlsIdentity(endpoint.certificate_pem, endpoint.key_pem, client_ca)
+        if endpoint.serve == "none":
+
+            def handle(request: Request) -> Response | Future[Response]:
+                return Response(status=404, body=b"404 page not found\n")
+        else:
+
+            def handle(request: Request) -> Response | Future[Response]:
+                return self._answer(endpoint, request)
+
+        try:
+            self._ports[key] = self.edge.listen(LOOPBACK, endpoint.port, handle, tls=identity)
+        except LabError as taken:
+            if lab is not None:
+                lab.world.history.record("note", actor="edge", text=taken.message)
+
+    def _withdrawn(self, endpoint: Endpoint) -> None:
+        port = self._ports.pop((endpoint.host, endpoint.port), None)
+        if port is not None:
+            self.edge.close_listener(port)
+
+
+def loopback_port_is_free(port: int) -> bool:
+    """Whether a loopback port can be bound now."""
+    import socket
+
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,103 @@
+"""Opens a lab in paced time: with virtual machines under libvirt, or with simulated ones that people look at."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+from labsim.edge_time import real_s
+from labsim.lab.lab import Lab, LabOptions
+from labsim.lab.names import Addresses
+from labsim.lab.opening import OpenLab
+from labsim.lab.serving import LOOPBACK, USER_MODE_HOST, Serving, loopback_port_is_free
+from labsim.lab.sizes import Sizes
+from labsim.machines.driver import MachineDriver
+from labsim.model.scenario import LabSpec
+from labsim.world.pace import RealPace
+
+DEFAULT_VM_SPEED = 15.0
+
+
+def open_libvirt_lab(
+    spec: LabSpec,
+    *,
+    name: str,
+    folder: Path,
+    ledger: Path,
+    sizes: Sizes,
+    seed: str,
+    speed: float,
+    history: IO[bytes] | None,
+    talk: Callable[[str], None],
+    port: int = 0,
+) -> OpenLab:
+    """A lab of virtual machines. The base ISO is built (or found in the cache) before anything else."""
+    from labsim.discovery.cache import bootable_base_iso
+    from labsim.lab.ledger import Ledger
+    from labsim.machines.libvirt.driver import LibvirtDriver
+
+    base_iso = bootable_base_iso(talk)
+    driver_ledger = Ledger(ledger)
+
+    def make_driver(lab: Lab) -> MachineDriver:
+        return LibvirtDriver(lab=name, folder=folder, journal=driver_ledger)
+
+    return open_paced_lab(
+        spec,
+        name=name,
+        folder=folder,
+        sizes=sizes,
+        seed=seed,
+        speed=speed or DEFAULT_VM_SPEED,
+        history=history,
+        hub_ip=USER_MODE_HOST,
+        base_iso=base_iso,
+        driver=make_driver,
+        port=port,
+    )
+
+
+def open_paced_lab(
+    spec: LabSpec,
+    *,
+    name: str,
+    folder: Path,
+    sizes: Sizes,
+    seed: str,
+    speed: float,
+    history: IO[bytes] | None = None,
+    hub_ip: str = LOOPBACK,
+    base_iso: Path | None = None,
+    driver: Callable[[Lab], MachineDriver] | None = None,
+    port: int = 0,
+) -> OpenLab:
+    """A lab whose hub is on a real socket, in real time multiplied by `speed`."""
+    serving = Serving(port)
+    try:
+        start_s = real_s()
+        pace_file = json.dumps({"real_epoch_s": start_s, "world_epoch_s": start_s, "speed": speed})
+        lab = Lab(
+            spec,
+            LabOptions(
+                name=name,
+                folder=folder,
+                seed=seed,
+                sizes=sizes,
+                pace=RealPace(start_s, speed),
+                start_s=start_s,
+                addresses=Addresses(hub_ip=hub_ip, service_port=serving.port),
+                history=history,
+                port_is_free=loopback_port_is_free,
+                base_iso=base_iso,
+                ca_pem=serving.authority.ca_pem,
+                pace_file=pace_file if driver is not None else "",
+                driver=driver,
+            ),
+        )
+        serving.attach(lab)
+    except BaseException:
+        serving.close()
+        raise
+    return OpenLab(lab, [serving.close], serving)
