@@ -47,7 +47,9 @@ def up_lab(
         raise UsageError(f"unknown machines {machines!r}", hint="simulated or libvirt")
     folder = LabFolder(labs_root() / (name or scenario.metadata.name))
     if folder.is_running():
-        raise LabError(f"lab {folder.name!r} is up already", hint=f"labsim down {folder.name}, or choose another --name")
+        raise LabError(
+            f"lab {folder.name!r} is up already", hint=f"labsim down {folder.name}, or choose another --name"
+        )
     if folder.path.exists():
         raise LabError(
             f"lab {folder.name!r} was left behind by a process that is gone", hint=f"labsim down {folder.name}"
@@ -71,7 +73,9 @@ def up_lab(
             tail = folder.log.read_text(errors="replace").strip().splitlines()[-8:]
             code = process.poll()
             down_one(folder)
-            raise LabError("the lab did not come up: " + (tail[0] if tail else f"exit {code}"), hint="\n".join(tail[1:]))
+            raise LabError(
+                "the lab did not come up: " + (tail[0] if tail else f"exit {code}"), hint="\n".join(tail[1:])
+            )
         wait_s(0.05)
     facts = folder.facts()
     talk(f"lab {folder.name} is up: {facts['url']}, {machines} machines, time x{speed:g}")
@@ -104,7 +108,9 @@ def down_one(folder: LabFolder) -> None:
         while folder.is_running() and monotonic_s() < deadline_s:
             wait_s(0.02)
         if folder.is_running():
-            raise LabError(f"the process of lab {folder.name!r} ({pid}) does not end", hint=f"kill -9 {pid}, then down again")
+            raise LabError(
+                f"the process of lab {folder.name!r} ({pid}) does not end", hint=f"kill -9 {pid}, then down again"
+            )
     if folder.ledger.exists():
         from labsim.lab.removal import remove_leftovers
 
@@ -116,7 +122,9 @@ def ask_lab(name: str, command: dict[str, Any]) -> Any:
     """Send a command to a running lab."""
     folder = _one(name)
     if not folder.is_running():
-        raise LabError(f"the process of lab {folder.name!r} is gone", hint=f"labsim down {folder.name} removes what it left")
+        raise LabError(
+            f"the process of lab {folder.name!r} is gone", hint=f"labsim down {folder.name} removes what it left"
+        )
     return ask(folder.socket, command)
 
 
@@ -131,7 +139,11 @@ def show_status(name: str, output: str) -> int:
         return int(ExitCode.PASSED)
     if len(labs) > 1 and not name:
         rows = [
-            {"name": folder.name, "state": "up" if folder.is_running() else "dead", "url": folder.facts().get("url", "")}
+            {
+                "name": folder.name,
+                "state": "up" if folder.is_running() else "dead",
+                "url": folder.facts().get("url", ""),
+            }
             for folder in labs
         ]
         _print(rows, ("name", "state", "url"), output)
@@ -169,5 +181,7 @@ def _print(rows: list[dict[str, Any]], columns: tuple[str, ...], output: str) ->
         write("".join(f"{row[columns[0]]}\n" for row in rows))
     else:
         widths = [max(len(column), *(len(str(row.get(column, ""))) for row in rows)) for column in columns]
-        for cells in [[column.upper() for column in columns]] + [[str(row.get(c, "")) for c in columns] for row in rows]:
+        for cells in [[column.upper() for column in columns]] + [
+            [str(row.get(c, "")) for c in columns] for row in rows
+        ]:
             write("   ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip() + "\n")

@@ -74,7 +74,9 @@ def _base_image(base_iso: Path | None, folder: Path) -> BaseImage:
 def hosted_cluster_objects(lab: Lab, step: CreateHostedClusterStep, agent_namespace: str) -> list[Object]:
     """The objects of `hcp create cluster agent` for a step of a scenario."""
     entropy = lab.entropy.child(f"hosted-cluster/{step.namespace}/{step.name}")
-    selector = {"matchLabels": dict(step.node_pool.agent_label_selector)} if step.node_pool.agent_label_selector else None
+    selector = (
+        {"matchLabels": dict(step.node_pool.agent_label_selector)} if step.node_pool.agent_label_selector else None
+    )
     return create_cluster_agent_objects(
         CreateClusterOptions(
             name=step.name,

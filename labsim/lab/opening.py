@@ -72,9 +72,7 @@ def open_lab(
     if speed:
         from labsim.lab.virtual_machines import open_paced_lab
 
-        return open_paced_lab(
-            spec, name=name, folder=folder, sizes=sizes, seed=seed, speed=speed, history=history
-        )
+        return open_paced_lab(spec, name=name, folder=folder, sizes=sizes, seed=seed, speed=speed, history=history)
     options = LabOptions(
         name=name,
         folder=folder,

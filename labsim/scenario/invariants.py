@@ -1,7 +1,7 @@
 """What must hold in every run, checked on every write as it happens.
 
-Each invariant is a class with `saw(event)`; state that it needs it keeps itself, so that a write costs the same whatever
-the size of the lab. Liveness is asked at the end of a run, and where a deadline passes. The rules and their exceptions are those of the fact sheets.
+Each invariant keeps the state that it needs itself, so that a write costs the same whatever the size of the lab.
+Liveness is asked at the end of a run. The rules and their exceptions are those of the fact sheets.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ Report = Callable[[str], None]  # progress, for a person who waits
 
 
 def carry_out(lab: Lab, step: Step, report: Report) -> None:
-    """Do one step. Raises CheckFailed (with the explaining page as its hint) where it cannot be done or does not hold."""
+    """Do one step. Raises CheckFailed, with the explaining page as its hint, where it fails."""
     _ACTIONS[type(step.action)](lab, step.action, report)
 
 

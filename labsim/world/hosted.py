@@ -20,7 +20,9 @@ HostedAuthenticationOf = Callable[[str], HostedAuthentication | None]
 class HostedApi:
     """A hosted cluster's API server and its HTTP surface. `authentication` tells whom it knows, at each request."""
 
-    def __init__(self, owner: str, server: ApiServer, authentication: Callable[[], HostedAuthentication | None]) -> None:
+    def __init__(
+        self, owner: str, server: ApiServer, authentication: Callable[[], HostedAuthentication | None]
+    ) -> None:
         self.owner = owner
         self.server = server
         self._authentication = authentication

@@ -1,1 +1,1 @@
-"""The runtime of the simulated components: effects as data, queues with back-off, caches fed by watches, an interpreter."""
+"""The runtime of the simulated components: effects, queues with back-off, caches fed by watches, an interpreter."""

@@ -121,7 +121,8 @@ class Enqueue:
 class Publish:
     """Let something answer at `host:port`: what a started pod does. `service` names a handler of the component
     ("ignition-server", "oauth", ...) or "kube-apiserver" for the hosted cluster's own API server, which is made at the
-    first Publish of `owner` and keeps its state until `Withdraw`. `owner` is "<namespace>/<name>" of the HostedControlPlane.
+    first Publish of `owner` and keeps its state until `Withdraw`. `owner` is "<namespace>/<name>" of its
+    HostedControlPlane.
     `certificate_pem` and `key_pem` serve TLS where the endpoint is a real socket."""
 
     service: str

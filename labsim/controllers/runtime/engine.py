@@ -152,10 +152,7 @@ class Engine:
         def deliver(event: str, namespace: str, name: str, obj: dict[str, Any]) -> None:
             before = None
             if cache is not None:
-                if event == "DELETED":
-                    before = cache.drop(namespace, name)
-                else:
-                    before = cache.put(namespace, name, obj)
+                before = cache.drop(namespace, name) if event == "DELETED" else cache.put(namespace, name, obj)
             extra = () if owner is None else (owner,)
             if watch.when is not None:
                 last = obj if before is None and event == "DELETED" else before
