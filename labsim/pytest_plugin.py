@@ -112,8 +112,8 @@ def _run(path: Path, seed: str, machines: str, folder: Path | None) -> RunResult
 def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[str | Path], Any]]:
     """A factory of labs: give it a scenario file (its steps are not run) or the text of one.
 
-    The lab it returns is a `labsim.scenario.subject.ScenarioLab`: `hub`, `driver`, `agents()`, `run_until(...)`; time is
-    virtual and moves only inside `run_until`. Everything is removed at the end of the test.
+    The lab it returns is a `labsim.scenario.subject.ScenarioLab`: `hub`, `driver`, `agents()`, `run_until(...)`; time
+    is virtual and moves only inside `run_until`. Everything is removed at the end of the test.
     """
     from labsim.lab.opening import OpenLab, open_lab
     from labsim.lab.sizes import sizes_of

@@ -14,8 +14,8 @@ DEFAULT_PORTS = {"https": 443, "http": 80}
 class Endpoint:
     """Something that answers at `host:port`.
 
-    `serve` is opaque to the fabric (the world knows what it is); `service` and `owner` say whose it is; `ca_pem` is what
-    vouches for its certificate ("" for plain HTTP or where nobody checks); the PEMs serve it on a real socket.
+    `serve` is opaque to the fabric (the world knows what it is); `service` and `owner` say whose it is; `ca_pem` is
+    what vouches for its certificate ("" for plain HTTP or where nobody checks); the PEMs serve it on a real socket.
     """
 
     host: str

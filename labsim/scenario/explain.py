@@ -61,11 +61,11 @@ def _about_agent(lab: Evidence, agent: Object) -> list[str]:
         steps = ", ".join(f"{state} at {format_duration(at_s - lab.started_s)}" for at_s, state in states)
         lines.append(f"    last transitions: {steps}")
     for category, checks in sorted(dig(agent, "status", "validationsInfo", default={}).items()):
-        for check in checks:
-            if check.get("status") in ("failure", "error", "pending"):
-                lines.append(
-                    f"    validation {category}/{check.get('id')} {check['status']}: {check.get('message', '')}"
-                )
+        lines += [
+            f"    validation {category}/{check.get('id')} {check['status']}: {check.get('message', '')}"
+            for check in checks
+            if check.get("status") in ("failure", "error", "pending")
+        ]
     lines.append(f"    machine {machine}: power {lab.power_of(machine)}; the end of its console:")
     console = lab.console_of(machine).decode(errors="replace").splitlines()[-CONSOLE_LINES:]
     lines += [f"        {line}" for line in console] or ["        (nothing printed)"]

@@ -40,8 +40,8 @@ class Invariant(Protocol):
 class OneClaimantPerAgent:
     """No two AgentMachines of living Machines refer to one Agent.
 
-    The claim's own window: an AgentMachine keeps its agentRef after the release (upstream never clears it), so it counts
-    only while neither it nor its Machine is being deleted.
+    The claim's own window: an AgentMachine keeps its agentRef after the release (upstream never clears it), so it
+    counts only while neither it nor its Machine is being deleted.
     """
 
     name = "one-claimant-per-agent"
