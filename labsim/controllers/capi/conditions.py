@@ -18,11 +18,14 @@ ERROR, WARNING, INFO = "Error", "Warning", "Info"
 _COMPARED = ("status", "reason", "severity", "message")
 
 
+RANK_TRUE = 4
+
+
 def rank(condition: Object) -> int:
     """How much a condition weighs in a merge: the smallest wins."""
     if condition["status"] == "False":
         return {ERROR: 0, WARNING: 1, INFO: 2}.get(condition.get("severity", ""), 3)
-    return 4 if condition["status"] == "True" else 5
+    return RANK_TRUE if condition["status"] == "True" else RANK_TRUE + 1
 
 
 def set_condition(

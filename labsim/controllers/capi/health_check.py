@@ -91,7 +91,7 @@ class MachineHealthChecks:
     def _of_machine(self, machine: Object) -> list[Key]:
         return list(self._checks.get(namespace_of(machine), ()))
 
-    def _of_node(self, node: Object, owner: str) -> list[Key]:  # noqa: ARG002 - the shape of a map
+    def _of_node(self, node: Object, owner: str) -> list[Key]:
         return list(self._checks.get(namespace_of_owner(owner), ()))
 
     def reconcile(self, key: Key) -> Program[Result]:

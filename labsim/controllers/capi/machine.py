@@ -175,6 +175,9 @@ def _infrastructure_missing(machine: Object, name: str, was_ready: bool, moment:
 
 def _take_over(infrastructure: Object, machine: Object) -> Program[Object]:
     """The Machine becomes the controller of its infrastructure object; the MachineSet that made it lets go."""
+    present = controller_of(infrastructure)
+    if present is not None and present["uid"] == uid_of(machine):
+        return infrastructure
     taken = thaw(infrastructure)
     references = taken["metadata"].get("ownerReferences") or []
     taken["metadata"]["ownerReferences"] = [entry for entry in references if entry["kind"] != "MachineSet"]

@@ -135,7 +135,7 @@ class MachineSets:
 
     def _remediate(self, machine_set: Object) -> Program[None]:
         """Delete the Machines that a health check has given up."""
-        for name in self._names(machine_set, lambda member: member.to_remediate):
+        for name in sorted(self._fleet.crew(uid_of(machine_set)).to_remediate):
             machine = yield from get(MACHINE, namespace_of(machine_set), name)
             if machine is None:
                 continue
@@ -155,17 +155,18 @@ class MachineSets:
         self._propagated[uid_of(machine_set)] = digest
 
     def _names(self, machine_set: Object, wanted: _Test) -> list[str]:
-        members = self._fleet.members(uid_of(machine_set))
+        members = self._fleet.crew(uid_of(machine_set)).members
         return sorted(name for name, member in members.items() if wanted(member))
 
     # -- how many -----------------------------------------------------------------------------------------------------
 
     def _sync_replicas(self, machine_set: Object) -> Program[None]:
         wanted = int(machine_set["spec"].get("replicas", 1))
-        present = len(self._fleet.members(uid_of(machine_set)))
+        crew = self._fleet.crew(uid_of(machine_set))
+        present = len(crew.members)
         if present < wanted:
             yield from self._scale_up(machine_set, wanted - present)
-        elif present > wanted:
+        elif crew.deleting < present - wanted:  # those that go already are chosen first, and count
             yield from self._scale_down(machine_set, present - wanted)
 
     def _scale_up(self, machine_set: Object, count: int) -> Program[None]:
@@ -191,7 +192,7 @@ class MachineSets:
         namespace = namespace_of(machine_set)
         moment = yield from now()
         machines: list[Object] = []
-        for name in sorted(self._fleet.members(uid_of(machine_set))):
+        for name in sorted(self._fleet.crew(uid_of(machine_set)).members):
             machine = yield from get(MACHINE, namespace, name)
             if machine is not None:
                 machines.append(machine)
@@ -209,11 +210,11 @@ class MachineSets:
 
     def _delete_machines(self, machine_set: Object) -> Program[None]:
         """Delete every Machine; the finalizer goes with the last of them."""
-        members = self._fleet.members(uid_of(machine_set))
-        if not members:
+        if not self._fleet.crew(uid_of(machine_set)).members:
             kept = [entry for entry in finalizers_of(machine_set) if entry != MACHINE_SET_FINALIZER]
             machine_set["metadata"]["finalizers"] = kept
             self._propagated.pop(uid_of(machine_set), None)
+            self._fleet.disband(uid_of(machine_set))
             return
         for name in self._names(machine_set, lambda member: not member.deleting):
             yield from delete(MACHINE, namespace_of(machine_set), name)

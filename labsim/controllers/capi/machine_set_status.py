@@ -3,39 +3,35 @@
 from __future__ import annotations
 
 from labsim.controllers.capi import conditions
-from labsim.controllers.capi.fleet import Fleet, Member
+from labsim.controllers.capi.fleet import Crew, Fleet
 from labsim.controllers.capi.selectors import text_of
 from labsim.controllers.runtime.effects import DONE, Result
-from labsim.model.objects import Object, dig, namespace_of, uid_of
+from labsim.model.objects import Object, dig, uid_of
 
 RESIZED, MACHINES_CREATED, MACHINES_READY = "Resized", "MachinesCreated", "MachinesReady"
 
 
 def update_status(machine_set: Object, fleet: Fleet, *, now_s: float) -> Result:
     """Set counts and conditions; asks to be called again when minReadySeconds keeps a Machine from being available."""
-    members = fleet.members(uid_of(machine_set))
+    crew = fleet.crew(uid_of(machine_set))
     spec, status = machine_set["spec"], machine_set.setdefault("status", {})
     min_ready_s = float(spec.get("minReadySeconds") or 0)
-    namespace = namespace_of(machine_set)
-    ready_since = [since for member in members.values() if (since := fleet.ready_since(namespace, member)) is not None]
-    available = sum(now_s - since >= min_ready_s for since in ready_since)
+    waits = [min_ready_s - (now_s - since) for since in crew.ready_since.values()] if min_ready_s else []
+    waits = [wait for wait in waits if wait > 0]
+    ready = len(crew.ready_since)
     template_labels = set(dig(spec, "template", "metadata", "labels", default={}).items())
     status.update(
         selector=text_of(spec.get("selector")),
-        replicas=len(members),
-        fullyLabeledReplicas=sum(template_labels.issubset(member.labels) for member in members.values()),
-        readyReplicas=len(ready_since),
-        availableReplicas=available,
+        replicas=len(crew.members),
+        fullyLabeledReplicas=sum(count for labels, count in crew.labels.items() if template_labels.issubset(labels)),
+        readyReplicas=ready,
+        availableReplicas=ready - len(waits),
         observedGeneration=machine_set["metadata"].get("generation", 0),
     )
-    _resized(machine_set, len(members), len(ready_since), now_s)
-    _machines_ready(machine_set, members, now_s)
+    _resized(machine_set, len(crew.members), ready, now_s)
+    _machines_ready(machine_set, crew, now_s)
     conditions.summarize(machine_set, (MACHINES_CREATED, RESIZED, MACHINES_READY), now_s=now_s)
-    if available < len(ready_since):
-        return Result(
-            max(min(min_ready_s - (now_s - since) for since in ready_since if now_s - since < min_ready_s), 1.0)
-        )
-    return DONE
+    return Result(max(min(waits), 1.0)) if waits else DONE
 
 
 def _resized(machine_set: Object, present: int, ready: int, now_s: float) -> None:
@@ -52,22 +48,22 @@ def _resized(machine_set: Object, present: int, ready: int, now_s: float) -> Non
     conditions.mark_true(machine_set, MACHINES_CREATED, now_s=now_s)
 
 
-def _machines_ready(machine_set: Object, members: dict[str, Member], now_s: float) -> None:
+def _machines_ready(machine_set: Object, crew: Crew, now_s: float) -> None:
     """The worst of the Machines' Ready conditions, with the Machine that has it and how many are through."""
-    reported = [(member.ready_rank, name) for name, member in members.items() if member.ready_rank < 6]
-    if not reported:
+    worst = crew.worst()
+    if worst is None:
         return
-    rank, name = min(reported)
-    if rank == 4:
+    rank, name = worst
+    if rank == conditions.RANK_TRUE:
         conditions.mark_true(machine_set, MACHINES_READY, now_s=now_s)
         return
-    worst = members[name]
+    member = crew.members[name]
     conditions.set_condition(
         machine_set,
         MACHINES_READY,
-        "Unknown" if rank == 5 else "False",
+        "Unknown" if rank > conditions.RANK_TRUE else "False",
         now_s=now_s,
-        reason=f"{worst.ready_reason} @ Machine/{name}",
-        severity=worst.ready_severity,
-        message=f"{sum(present == 4 for present, _ in reported)} of {len(members)} completed",
+        reason=f"{member.ready_reason} @ Machine/{name}",
+        severity=member.ready_severity,
+        message=f"{len(crew.ranks.get(conditions.RANK_TRUE, ()))} of {len(crew.members)} completed",
     )
