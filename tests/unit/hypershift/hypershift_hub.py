@@ -80,7 +80,7 @@ class Hub:
         if not effect.service:
             self.hosted.pop(effect.owner, None)
 
-    # -- what tests do --------------------------------------------------------------------------------------------------
+    # -- what tests do ------------------------------------------------------------------------------------------
 
     def run_for(self, seconds: float) -> None:
         end_s = self.queue.now() + seconds
@@ -110,7 +110,9 @@ class Hub:
             return "", "", ""
         return entry["status"], entry.get("reason", ""), entry.get("message", "")
 
-    def set_status(self, kind: Kind, namespace: str, name: str, status: Object, server: ApiServer | None = None) -> None:
+    def set_status(
+        self, kind: Kind, namespace: str, name: str, status: Object, server: ApiServer | None = None
+    ) -> None:
         (server or self.server).patch(
             kind,
             namespace,

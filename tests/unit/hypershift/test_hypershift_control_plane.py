@@ -38,7 +38,7 @@ def running() -> Iterator[Hub]:
     hub.create_cluster()
     hub.run_for(400)
     assert hub.engine.failures == []
-    yield hub
+    return hub
 
 
 def test_the_cluster_becomes_available_in_minutes(running: Hub) -> None:
@@ -78,7 +78,8 @@ def test_the_control_plane_is_of_platform_none(running: Hub) -> None:
 
 def test_the_capi_cluster_has_the_infra_id_for_a_name(running: Hub) -> None:
     cluster, agents = running.find(CLUSTER, PLACE, "example-abcde"), running.find(AGENT_CLUSTER, PLACE, "example")
-    assert cluster is not None and agents is not None
+    assert cluster is not None
+    assert agents is not None
     assert cluster["spec"]["controlPlaneRef"]["kind"] == "HostedControlPlane"
     assert cluster["spec"]["infrastructureRef"]["name"] == "example"
     endpoint = (running.find(HOSTED_CLUSTER, "clusters", "example") or {})["status"]["ignitionEndpoint"]
@@ -91,7 +92,8 @@ def test_the_capi_cluster_has_the_infra_id_for_a_name(running: Hub) -> None:
 def test_the_provider_may_work_on_agents(running: Hub) -> None:
     role = running.find(ROLE, "agents", f"capi-provider-role-{PLACE}")
     binding = running.find(ROLE_BINDING, "agents", f"cluster-api-agent-{PLACE}")
-    assert role is not None and binding is not None
+    assert role is not None
+    assert binding is not None
     assert role["rules"][0]["verbs"] == ["get", "list", "watch", "update", "patch"]
     args = dig(running.find(DEPLOYMENT, PLACE, "capi-provider"), "spec", "template", "spec", "containers")[0]["args"]
     assert {f"--namespace={PLACE}", "--agent-namespace=agents"} <= set(args)
@@ -127,7 +129,8 @@ def test_secrets_are_where_people_and_components_look(running: Hub) -> None:
     port = (running.find(HOSTED_CLUSTER, "clusters", "example") or {})["status"]["controlPlaneEndpoint"]["port"]
     assert kubeconfig["clusters"][0]["cluster"]["server"] == f"https://{ADDRESS}:{port}"
     password = _value(running, "clusters", "example-kubeadmin-password", "password")
-    assert len(password) == 23 and [len(part) for part in password.split("-")] == [5, 5, 5, 5]
+    assert len(password) == 23
+    assert [len(part) for part in password.split("-")] == [5, 5, 5, 5]
     assert _value(running, PLACE, "example-abcde-kubeconfig", "value") == _value(
         running, PLACE, "admin-kubeconfig", "kubeconfig"
     )
@@ -178,7 +181,8 @@ def test_without_a_storage_class_etcd_says_why_it_waits() -> None:
     hub.add_storage_class()
     hub.run_for(400)
     claim = hub.find(PERSISTENT_VOLUME_CLAIM, PLACE, "data-etcd-0")
-    assert claim is not None and claim["spec"]["storageClassName"] == "local"
+    assert claim is not None
+    assert claim["spec"]["storageClassName"] == "local"
     assert hub.available()
 
 
@@ -190,7 +194,10 @@ def test_without_a_storage_class_etcd_says_why_it_waits() -> None:
             {"api_server_address": "172.31.0.9"},
             "Nodeport IP is within the service network range: ip is within cidr",
         ),
-        ({"cluster_cidr": ("172.30.0.0/15",)}, "clusterNetwork 172.30.0.0/15 overlaps with serviceNetwork 172.31.0.0/16"),
+        (
+            {"cluster_cidr": ("172.30.0.0/15",)},
+            "clusterNetwork 172.30.0.0/15 overlaps with serviceNetwork 172.31.0.0/16",
+        ),
     ],
 )
 def test_a_wrong_configuration_stops_everything(change: dict[str, object], message: str) -> None:
@@ -224,11 +231,13 @@ def test_deletion_follows_the_operators_order() -> None:
     hub.run_for(30)
     assert hub.find(HOSTED_CONTROL_PLANE, PLACE, "example") is None
     assert hub.find(ROLE, "agents", f"capi-provider-role-{PLACE}") is None
-    assert hub.hosted == {} and hub.published == {}
+    assert hub.hosted == {}
+    assert hub.published == {}
     deployment = hub.find(DEPLOYMENT, PLACE, "cluster-api")
     assert deployment is None or "finalizers" not in deployment["metadata"]
     namespace = hub.find(NAMESPACE, "", PLACE)
-    assert namespace is not None and namespace["metadata"]["deletionTimestamp"]
+    assert namespace is not None
+    assert namespace["metadata"]["deletionTimestamp"]
     assert hub.find(HOSTED_CLUSTER, "clusters", "example") is not None, "it waits for its namespace"
 
 

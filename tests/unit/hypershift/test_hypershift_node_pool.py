@@ -72,12 +72,14 @@ def test_the_first_stop_is_the_missing_ignition_endpoint() -> None:
 def test_in_place_pools_become_a_machine_set() -> None:
     hub = started()
     machines = hub.find(MACHINE_SET, PLACE, "example")
-    assert machines is not None and hub.find(MACHINE_DEPLOYMENT, PLACE, "example") is None
+    assert machines is not None
+    assert hub.find(MACHINE_DEPLOYMENT, PLACE, "example") is None
     spec = machines["spec"]
     assert (spec["clusterName"], spec["replicas"]) == ("example-abcde", 2)
     assert spec["template"]["metadata"]["annotations"] == {NODE_POOL_MARK: "clusters/example"}
     template = hub.find(AGENT_MACHINE_TEMPLATE, PLACE, spec["template"]["spec"]["infrastructureRef"]["name"])
-    assert template is not None and template["spec"] == {"template": {"spec": {}}}
+    assert template is not None
+    assert template["spec"] == {"template": {"spec": {}}}
     user_data = hub.find(SECRET, PLACE, spec["template"]["spec"]["bootstrap"]["dataSecretName"])
     assert user_data is not None
     pointer = orjson.loads(base64.b64decode(user_data["data"]["value"]))
@@ -97,7 +99,8 @@ def test_in_place_pools_become_a_machine_set() -> None:
 def test_replace_pools_become_a_machine_deployment() -> None:
     hub = started(node_upgrade_type="Replace")
     machines = hub.find(MACHINE_DEPLOYMENT, PLACE, "example")
-    assert machines is not None and hub.find(MACHINE_SET, PLACE, "example") is None
+    assert machines is not None
+    assert hub.find(MACHINE_SET, PLACE, "example") is None
     assert machines["spec"]["strategy"] == {
         "type": "RollingUpdate",
         "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0},
@@ -145,7 +148,8 @@ def test_the_ignition_server_hands_out_what_cim_and_the_node_need() -> None:
     hub = started()
     secret = token_secret(hub)
     answer = hub.get_ignition(ignition_url(hub), token_of(secret))
-    assert answer.status == 200 and answer.headers["content-type"] == "application/json"
+    assert answer.status == 200
+    assert answer.headers["content-type"] == "application/json"
     document = answer.json()
     assert document["ignition"]["version"] == "3.2.0"
     files = {entry["path"]: entry["contents"]["source"] for entry in document["storage"]["files"]}
@@ -190,7 +194,8 @@ def test_tokens_rotate_at_half_their_life_and_end() -> None:
     hub.run_for(0.6 * HOUR_S)
     secret = token_secret(hub)
     second = token_of(secret)
-    assert second != first and token_of(secret, "old_token") == first
+    assert second != first
+    assert token_of(secret, "old_token") == first
     assert hub.get_ignition(ignition_url(hub), first).status == 200
     assert hub.get_ignition(ignition_url(hub), second).status == 200
     user_data = hub.find(SECRET, PLACE, name_of(secret).replace("token-", "user-data-")) or {}
@@ -203,7 +208,9 @@ def test_tokens_rotate_at_half_their_life_and_end() -> None:
 def test_a_new_configuration_retires_the_old_token() -> None:
     hub = started()
     before = token_secret(hub)
-    hub.change(HOSTED_CLUSTER, "clusters", "example", {"spec": {"imageContentSources": [{"source": "a", "mirrors": []}]}})
+    hub.change(
+        HOSTED_CLUSTER, "clusters", "example", {"spec": {"imageContentSources": [{"source": "a", "mirrors": []}]}}
+    )
     hub.run_for(10)
     old = hub.find(SECRET, PLACE, name_of(before)) or {}
     assert "hypershift.openshift.io/ignition-token-expiration-timestamp" in annotations_of(old)
@@ -222,7 +229,8 @@ def test_auto_repair_waits_until_a_node_has_fetched_its_ignition() -> None:
     hub.run_for(10)
     check = hub.find(MACHINE_HEALTH_CHECK, PLACE, "example")
     assert check is not None
-    assert check["spec"]["maxUnhealthy"] == 2 and check["spec"]["nodeStartupTimeout"] == "20m0s"
+    assert check["spec"]["maxUnhealthy"] == 2
+    assert check["spec"]["nodeStartupTimeout"] == "20m0s"
     assert {entry["timeout"] for entry in check["spec"]["unhealthyConditions"]} == {"16m0s"}
     assert hub.says(NODE_POOL, "clusters", "example", "AutorepairEnabled")[0] == "True"
 
@@ -270,4 +278,5 @@ def test_messages_about_machines() -> None:
     assert all_machines_ready(pool, machines[:1]) == ("True", "AsExpected", "All is well")
     assert all_machines_ready({"spec": {"replicas": 0}}, []).message == "NodePool set to no replicas"
     many = all_machines_ready(pool, [_machine(f"np-{number:04d}") for number in range(500)])
-    assert len(many.message) <= MESSAGE_LIMIT + 40 and many.message.endswith("too many similar errors\n")
+    assert len(many.message) <= MESSAGE_LIMIT + 40
+    assert many.message.endswith("too many similar errors\n")
