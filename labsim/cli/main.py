@@ -206,6 +206,44 @@ def bench(
     raise typer.Exit(run_bench(what, agents=agents, output=output))
 
 
+@hub_app.command()
+def serve(
+    kubeconfig: Annotated[Path, typer.Option(help="Where the kubeconfig is written.")] = Path("kubeconfig"),
+    port: Annotated[int, typer.Option(help="Port on the loopback address; 0 is any free one.")] = 0,
+    speed: Annotated[float, typer.Option(help="In-world seconds per real second.")] = 1.0,
+    seed: Annotated[str, typer.Option(help="Seed of every generated value.")] = "1",
+) -> None:
+    """Serve the hub without machines, until Ctrl-C."""
+    from labsim.cli.hub import serve_hub
+
+    raise typer.Exit(serve_hub(port=port, speed=speed, seed=seed, kubeconfig=kubeconfig))
+
+
+@iso_app.command()
+def build(
+    output_file: Annotated[Path, typer.Argument(help="The ISO to write.")],
+    kernel: Annotated[Path | None, typer.Option(help="A kernel image; the machine's own by default.")] = None,
+    modules: Annotated[Path | None, typer.Option(help="Its modules' folder.")] = None,
+    ignition: Annotated[Path | None, typer.Option(help="An Ignition file to embed.")] = None,
+) -> None:
+    """Build a hybrid discovery ISO that boots as CD and as disk."""
+    from labsim.cli.iso import build_iso_file
+
+    raise typer.Exit(build_iso_file(output_file, kernel=kernel, modules=modules, ignition=ignition))
+
+
+@iso_app.command()
+def inspect(
+    file: Annotated[Path, typer.Argument(help="Any discovery ISO.")],
+    output: Output = "table",
+    show_secrets: Annotated[bool, typer.Option("--show-secrets", help="Do not mask tokens.")] = False,
+) -> None:
+    """Show what a discovery ISO holds."""
+    from labsim.cli.iso import inspect_iso_file
+
+    raise typer.Exit(inspect_iso_file(file, output=output, show_secrets=show_secrets))
+
+
 def _command(lab: str, command: dict[str, Any]) -> None:
     from labsim.cli.labs import ask_lab
 

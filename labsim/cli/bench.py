@@ -1,0 +1,156 @@
+"""`labsim bench`: measures labsim on this machine and prints what it found. No test has a bound in seconds; this has none
+either: it reports, and people compare."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import ssl
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from labsim.edge_time import monotonic_s, wait_s
+from labsim.errors import ExitCode, LabError, UsageError
+
+START_WITHIN_S = 30.0
+
+
+def run_bench(what: str, *, agents: int, output: str) -> int:
+    """Run the named measurements (start, story, agents, or all) and print a row for each figure."""
+    known: dict[str, Callable[[], list[dict[str, Any]]]] = {
+        "start": _start,
+        "story": _story,
+        "agents": lambda: _agents(agents),
+    }
+    if what != "all" and what not in known:
+        raise UsageError(f"unknown measurement {what!r}", hint=f"known: all, {', '.join(known)}")
+    rows = [row for name, measure in known.items() if what in ("all", name) for row in measure()]
+    if output == "json":
+        sys.stdout.write(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode() + "\n")
+    else:
+        for row in rows:
+            sys.stdout.write(f"{row['what']:<58} {row['value']:>12} {row['unit']}\n")
+    return int(ExitCode.PASSED)
+
+
+def _row(what: str, value: float, unit: str) -> dict[str, Any]:
+    return {"what": what, "value": round(value, 3) if isinstance(value, float) else value, "unit": unit}
+
+
+def _start() -> list[dict[str, Any]]:
+    """From starting the process to the first answered request of the hub."""
+    with tempfile.TemporaryDirectory(prefix="labsim-bench-") as folder:
+        kubeconfig = Path(folder) / "kubeconfig"
+        command = [sys.executable, "-m", "labsim.cli.main", "hub", "serve", "--kubeconfig", str(kubeconfig)]
+        started_s = monotonic_s()
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        try:
+            while not kubeconfig.exists():
+                if process.poll() is not None or monotonic_s() - started_s > START_WITHIN_S:
+                    raise LabError("the hub did not start", hint="labsim hub serve shows why")
+                wait_s(0.005)
+            url = next(line.split()[-1] for line in kubeconfig.read_text().splitlines() if "server:" in line)
+            context = ssl._create_unverified_context()  # noqa: S323  (our own hub, a moment ago)
+            with urllib.request.urlopen(f"{url}/version", context=context) as answer:  # noqa: S310
+                answer.read()
+            took_s = monotonic_s() - started_s
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(10)
+    return [_row("hub: process start to first answered request", took_s, "s")]
+
+
+def _story() -> list[dict[str, Any]]:
+    """The documentation's story as a whole process."""
+    scenario = _shipped("scale-down-and-reuse.yaml")
+    with tempfile.TemporaryDirectory(prefix="labsim-bench-") as folder:
+        command = [sys.executable, "-m", "labsim.cli.main", "run", str(scenario), "--run-dir", f"{folder}/run"]
+        started_s = monotonic_s()
+        done = subprocess.run(command, capture_output=True, check=False, env=dict(os.environ))
+        took_s = monotonic_s() - started_s
+        if done.returncode != 0:
+            raise LabError("the story did not pass", hint=done.stderr.decode(errors="replace")[-2000:])
+    return [_row("labsim run scale-down-and-reuse, whole process", took_s, "s")]
+
+
+def _shipped(name: str) -> Path:
+    """A scenario of the source tree, or of the installed package."""
+    package = Path(__file__).resolve().parents[1]
+    for folder in (package.parent / "scenarios", package / "shipped" / "scenarios"):
+        if (folder / name).exists():
+            return folder / name
+    raise LabError(f"scenario {name} is not shipped with this installation")
+
+
+def _agents(count: int) -> list[dict[str, Any]]:
+    """`count` agents registered, bound, installed, released, rebooted and bound again."""
+    from labsim.lab.lab import Lab, LabOptions
+    from labsim.model.scenario import parse_scenario
+    from labsim.scenario.runner import run_scenario
+    from labsim.scenario.subject import ScenarioLab
+
+    scenario = parse_scenario(_LARGE.format(count=count))
+    counts: Counter[str] = Counter()
+
+    def count_line(line: dict[str, Any]) -> None:
+        counts[line["type"]] += 1
+        if line["type"] == "request" and line["path"].endswith("/instructions") and line["method"] == "GET":
+            counts["poll"] += 1
+
+    with tempfile.TemporaryDirectory(prefix="labsim-bench-") as folder:
+        started_s = monotonic_s()
+        lab = Lab(scenario.spec.lab, LabOptions(name="bench", folder=Path(folder)))
+        lab.world.history.listen(count_line)
+        subject: Any = ScenarioLab(lab)
+        lab.make()
+        result = run_scenario(subject, scenario)
+        took_s = monotonic_s() - started_s
+        executed = lab.world.queue.executed
+        lab.remove()
+    if result.verdict != "passed":
+        failed = next((step for step in result.steps if step.message), None)
+        raise LabError("the large run did not pass", hint=failed.message + "\n" + failed.page if failed else "")
+    memory_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return [
+        _row(f"{count} agents, two rounds", took_s, "s"),
+        _row("  in-world time", result.duration_s, "s"),
+        _row("  memory, peak", memory_mib, "MiB"),
+        _row("  requests per agent", counts["request"] / count, ""),
+        _row("  store writes per agent", counts["write"] / count, ""),
+        _row("  polls per agent", counts["poll"] / count, ""),
+        _row("  reconciles per agent", counts["wake"] / count, ""),
+        _row("  events of the queue", executed, ""),
+    ]
+
+
+_LARGE = """
+apiVersion: labsim/v1alpha1
+kind: Scenario
+metadata: {{name: large}}
+spec:
+  lab:
+    cim: {{reclaim: never}}
+    infraEnvs: [{{name: lab}}]
+    machines: [{{name: worker, count: {count}, infraEnv: lab}}]
+  steps:
+    - boot: {{machines: worker-*, from: discovery-iso}}
+    - expect: {{agents: all, count: {count}, state: known-unbound, within: 60m}}
+    - approve: {{agents: all}}
+    - createHostedCluster: {{name: example, nodePool: {{replicas: {count}}}}}
+    - expect: {{agents: {{cluster: example}}, count: {count}, state: added-to-existing-cluster, within: 180m}}
+    - scale: {{nodePool: example, replicas: 0}}
+    - expect: {{agents: {{released: true}}, count: {count}, state: unbinding-pending-user-action, within: 60m}}
+    - reboot: {{machines: worker-*, from: discovery-iso}}
+    - expect: {{agents: {{cluster: none}}, count: {count}, state: known-unbound, within: 60m}}
+    - scale: {{nodePool: example, replicas: {count}}}
+    - expect: {{agents: {{cluster: example}}, count: {count}, state: added-to-existing-cluster, within: 180m}}
+"""
