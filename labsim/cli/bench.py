@@ -1,5 +1,5 @@
-"""`labsim bench`: measures labsim on this machine and prints what it found. No test has a bound in seconds; this has none
-either: it reports, and people compare."""
+"""`labsim bench`: measures labsim on this machine and prints what it found; no figure is a bound.
+"""
 
 from __future__ import annotations
 
