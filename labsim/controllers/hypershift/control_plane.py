@@ -198,10 +198,17 @@ class ControlPlane:
         owner = key_text(key)
         for name, (component, service) in _SERVED_BY.items():
             endpoint = endpoints.get(name)
-            if endpoint is None or not is_available(rollout.workloads.get(component)):
+            if endpoint is None:
                 continue
             entry = (owner, service, endpoint.host, endpoint.port)
+            workload_object = rollout.workloads.get(component)
             if entry in self._observed.published:
+                # One pod is enough to go on answering; with none nobody answers, and the state is kept.
+                if dig(workload_object, "status", "availableReplicas", default=0) == 0:
+                    yield Withdraw(owner, service)
+                    self._observed.published.discard(entry)
+                continue
+            if not is_available(workload_object):
                 continue
             serving = pki.ignition_serving if service == "ignition-server" else pki.api_serving
             yield Publish(service, owner, endpoint.host, endpoint.port, serving.cert_pem, serving.key_pem)

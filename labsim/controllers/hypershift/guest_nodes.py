@@ -35,6 +35,7 @@ from labsim.model.objects import (
     name_of,
     namespace_of,
     new,
+    owner_named,
     owner_reference,
     timestamp,
     uid_of,
@@ -55,6 +56,7 @@ class GuestNodes:
         self._entropy = entropy
         self._observed = observed
         self._state = state
+        self._evicted: dict[tuple[str, str], float] = {}  # owner and node to the time since which it was lost
 
     def controllers(self) -> tuple[Controller, ...]:
         nodes = Controller(
@@ -164,14 +166,27 @@ class GuestNodes:
         leases = self._observed.lease_s.setdefault(owner, {})
         next_s: float | None = None
         for name in sorted(nodes):
+            lost_s = leases.setdefault(name, moment_s) + self._settings.node_grace_s
+            due_s = lost_s
             if nodes[name].ready == "Unknown":
-                continue
-            due_s = leases.setdefault(name, moment_s) + self._settings.node_grace_s
-            if due_s <= moment_s:
+                due_s = lost_s + self._settings.node_eviction_s
+                if due_s <= moment_s:
+                    yield from self._evict(owner, name, lost_s, at)
+                    continue
+            elif lost_s <= moment_s:
                 yield from self._lost(name, moment_s, at)
-            elif next_s is None or due_s < next_s:
-                next_s = due_s
+                due_s = lost_s + self._settings.node_eviction_s
+            next_s = due_s if next_s is None else min(next_s, due_s)
         return Result(None if next_s is None else max(1.0, next_s - moment_s + 0.1))
+
+    def _evict(self, owner: str, name: str, lost_s: float, at: str) -> Program[None]:
+        """Pods that tolerate a lost node for five minutes only are deleted, once for each time the node is lost."""
+        if self._evicted.get((owner, name)) == lost_s:
+            return
+        self._evicted[owner, name] = lost_s
+        for pod in (yield from list_all(POD, fields=f"spec.nodeName={name}", at=at)):
+            if owner_named(pod, DAEMON_SET.kind) is None:
+                yield from delete(POD, namespace_of(pod), name_of(pod), options={"gracePeriodSeconds": 0}, at=at)
 
     def _lost(self, name: str, moment_s: float, at: str) -> Program[None]:
         node = yield from get(NODE, "", name, at=at)

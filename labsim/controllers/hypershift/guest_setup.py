@@ -20,7 +20,7 @@ from labsim.model.kinds import (
     STATEFUL_SET,
     Kind,
 )
-from labsim.model.objects import Object, dig, name_of, new
+from labsim.model.objects import Object, dig, name_of, new, uid_of
 
 _CONFIG_NAMESPACE = "openshift-machine-config-operator"
 
@@ -30,7 +30,7 @@ class GuestSetup:
 
     def __init__(self, observed: Observed) -> None:
         self._observed = observed
-        self._done: set[str] = set()
+        self._done: dict[str, str] = {}  # owner to the uid of the control plane whose cluster is filled
 
     def controller(self) -> Controller:
         return Controller(
@@ -42,12 +42,12 @@ class GuestSetup:
 
     def reconcile(self, key: Key) -> Program[Result]:
         owner = key_text(key)
-        planes = yield from get(HOSTED_CONTROL_PLANE, key.namespace, key.name)
-        if planes is None:
-            self._done.discard(owner)
+        plane = yield from get(HOSTED_CONTROL_PLANE, key.namespace, key.name)
+        if plane is None:
+            self._done.pop(owner, None)
             return DONE
         operator = yield from get(DEPLOYMENT, key.namespace, "hosted-cluster-config-operator")
-        if owner in self._done or not is_available(operator):
+        if self._done.get(owner) == uid_of(plane) or not is_available(operator):
             return DONE
         at = yield from admin_kubeconfig(self._observed, key)
         if at is None:
@@ -56,11 +56,11 @@ class GuestSetup:
             yield from ensure_exists(new(NAMESPACE, None, name), NAMESPACE, at=at)
         for obj, kind in _bootstrap_rights():
             yield from ensure_exists(obj, kind, at=at)
-        image = str(dig(planes, "spec", "releaseImage", default=""))
-        infra_ha = dig(planes, "spec", "infrastructureAvailabilityPolicy") == "HighlyAvailable"
+        image = str(dig(plane, "spec", "releaseImage", default=""))
+        infra_ha = dig(plane, "spec", "infrastructureAvailabilityPolicy") == "HighlyAvailable"
         for obj, kind in _workloads(image, infra_ha):
             yield from ensure_exists(obj, kind, at=at)
-        self._done.add(owner)
+        self._done[owner] = uid_of(plane)
         yield Enqueue("guest-operators", key)
         return DONE
 

@@ -44,6 +44,8 @@ def delete_hosted_cluster(cluster: Object) -> Program[Result]:
         role, binding = rbac_names(place)
         yield from delete(ROLE_BINDING, agents, binding)
         yield from delete(ROLE, agents, role)
+        # What older command lines made; this operator removes it with any cluster.
+        yield from delete(ROLE, agents, "capi-provider-role")
     if hcp is not None:
         if not is_deleting(hcp):
             yield from delete(HOSTED_CONTROL_PLANE, place.namespace, place.name)

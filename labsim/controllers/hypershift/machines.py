@@ -114,8 +114,8 @@ def _annotations(node_pool: Object, present: Object | None, config: str, version
         unavailable = dig(node_pool, "spec", "management", "inPlace", "maxUnavailable", default=1)
         made[f"{PREFIX}nodePoolMaxUnavailable"] = str(unavailable)
     current = annotations_of(present or {"metadata": {}}).get(f"{PREFIX}nodePoolCurrentConfigVersion")
-    if current is None:
-        # The first Machines start with the target, so there is nothing to update.
+    if current is None and is_in_place(node_pool):
+        # The first Machines start with the target, so there is nothing to update in place.
         made[f"{PREFIX}nodePoolCurrentConfigVersion"] = config
         made[f"{PREFIX}nodePoolCurrentConfig"] = config
     return made

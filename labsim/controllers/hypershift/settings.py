@@ -32,6 +32,7 @@ class HyperShiftSettings:
     token_rotation_s: float = 5.5 * 3600.0
     token_expiration_s: float = 2 * 3600.0
     node_grace_s: float = 40.0
+    node_eviction_s: float = 300.0
 
     def version_of(self, image: str) -> str | None:
         """The OpenShift version of a release image, or None where the image is no release that exists here."""

@@ -76,7 +76,11 @@ class Hub:
             self.engine.hosted_cluster_started(effect.owner, server)
 
     def withdraw(self, effect: Withdraw) -> None:
-        self.published = {key: owner for key, owner in self.published.items() if owner != effect.owner}
+        self.published = {
+            key: owner
+            for key, owner in self.published.items()
+            if owner != effect.owner or effect.service not in ("", key[1])
+        }
         if not effect.service:
             self.hosted.pop(effect.owner, None)
 

@@ -269,3 +269,20 @@ def _value(hub: Hub, namespace: str, name: str, key: str) -> str:
 def test_names_of_pods_are_unique(running: Hub) -> None:
     names = [name_of(pod) for pod in running.server.list(POD, PLACE)[0]]
     assert len(names) == len(set(names)) > 40
+
+
+def test_a_control_plane_without_api_server_pods_does_not_answer() -> None:
+    hub = Hub()
+    hub.add_storage_class()
+    hub.create_cluster(control_plane_availability_policy="SingleReplica")
+    hub.run_for(400)
+    pod = hub.server.list(POD, PLACE, label_selector="app=kube-apiserver")[0][0]
+    state = hub.hosted[OWNER]
+    hub.server.delete(POD, PLACE, name_of(pod))
+    hub.run_for(2)
+    assert "kube-apiserver" not in {service for _, service in hub.published}
+    assert hub.says(HOSTED_CLUSTER, "clusters", "example", "KubeAPIServerAvailable")[0] == "False"
+    hub.run_for(60)
+    assert "kube-apiserver" in {service for _, service in hub.published}
+    assert hub.hosted[OWNER] is state, "the hosted cluster kept what it held"
+    assert hub.available()

@@ -284,3 +284,21 @@ def test_a_lab_with_workers_settles_too() -> None:
 def test_namespaces_of_a_fresh_cluster(namespace: str) -> None:
     guest = Guest()
     assert guest.server.get(NAMESPACE, "", namespace)["metadata"]["name"] == namespace
+
+
+def test_pods_leave_a_node_that_stays_silent() -> None:
+    guest = Guest()
+    guest.join("worker-0")
+    guest.live(["worker-0"], 60)
+    guest.join("worker-1")
+    guest.live(["worker-0", "worker-1"], 60)
+    router = guest.server.list(POD, "openshift-ingress")[0][0]
+    lost, other = sorted(["worker-0", "worker-1"], key=lambda name: name != router["spec"]["nodeName"])
+    guest.live([other], 120)
+    assert guest.server.list(POD, "openshift-ingress")[0][0]["spec"]["nodeName"] == lost
+    guest.live([other], 300)
+    assert guest.server.list(POD, "openshift-ingress")[0][0]["spec"]["nodeName"] == other
+    assert guest.operator("ingress") == "True"
+    before = guest.server.revision
+    guest.live([other], 600)
+    assert guest.server.revision - before == 60, "only the Lease of the other node is renewed"
