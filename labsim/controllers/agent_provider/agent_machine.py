@@ -39,7 +39,7 @@ from labsim.model.kinds import (
     MACHINE,
     SECRET,
 )
-from labsim.model.objects import Object, dig, is_deleting, labels_of, name_of, namespace_of, thaw
+from labsim.model.objects import Object, dig, is_deleting, labels_of, name_of, namespace_of, thaw, uid_of
 
 PROVIDER_ID_PREFIX = "agent://"
 
@@ -50,6 +50,8 @@ class AgentMachines:
     def __init__(self, entropy: Entropy) -> None:
         self._pool = AgentPool(entropy)
         self._links = AgentMachineLinks(self._pool)
+        # Claims that the watches may not have delivered yet: AgentMachine uid to the Agent's namespace and name.
+        self._own_claims: dict[str, tuple[str, str]] = {}
 
     def controller(self) -> Controller:
         links = self._links
@@ -85,6 +87,7 @@ class AgentMachines:
 
     def _steps(self, agent_machine: Object, agents_in: str) -> Program[Result]:
         moment = yield from now()
+        yield from self._recall_claim(agent_machine)
         machine_name = owning_machine(agent_machine)
         if not machine_name:
             status.without_agent(agent_machine, "", now_s=moment)
@@ -135,10 +138,33 @@ class AgentMachines:
         if agent is None:
             self._links.is_asking(Key(namespace_of(agent_machine), name_of(agent_machine)), agents_in)
             return None
-        agent_machine.setdefault("spec", {})["providerID"] = PROVIDER_ID_PREFIX + name_of(agent)
-        agent_machine.setdefault("status", {})["agentRef"] = {"name": name_of(agent), "namespace": namespace_of(agent)}
-        agent_machine["status"]["addresses"] = addresses_of(agent)
+        self._own_claims[uid_of(agent_machine)] = (namespace_of(agent), name_of(agent))
+        _refer(agent_machine, agent)
         return agent
+
+    def _recall_claim(self, agent_machine: Object) -> Program[None]:
+        """Refer to the Agent that a pass just before has claimed, where no watch has delivered that yet.
+
+        Upstream trusts its caches here, so a pass that follows at once can claim a second Agent, or let a deleted
+        Machine go without giving its Agent back.
+        """
+        uid = uid_of(agent_machine)
+        claim = self._own_claims.get(uid)
+        if claim is None:
+            return
+        if dig(agent_machine, "status", "agentRef") is None:
+            agent = yield from get(AGENT, *claim, live=True)
+            if agent is not None and labels_of(agent).get(AGENT_MACHINE_LABEL) == name_of(agent_machine):
+                _refer(agent_machine, agent)
+                return
+        del self._own_claims[uid]
+
+
+def _refer(agent_machine: Object, agent: Object) -> None:
+    """What a claim writes on the AgentMachine."""
+    agent_machine.setdefault("spec", {})["providerID"] = PROVIDER_ID_PREFIX + name_of(agent)
+    agent_machine.setdefault("status", {})["agentRef"] = {"name": name_of(agent), "namespace": namespace_of(agent)}
+    agent_machine["status"]["addresses"] = addresses_of(agent)
 
 
 def _agent_cluster_of(machine: Object) -> Program[Object]:

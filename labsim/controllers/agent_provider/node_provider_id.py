@@ -36,7 +36,7 @@ def controller() -> Controller:
     )
 
 
-def _is_ready_after(before: Object | None, after: Object | None) -> bool:  # noqa: ARG001 - the shape of a predicate
+def _is_ready_after(before: Object | None, after: Object | None) -> bool:
     """Upstream looks at an AgentMachine that is not ready every 30 s; its becoming ready is an event anyway."""
     return after is not None and bool(dig(after, "status", "ready"))
 

@@ -84,6 +84,7 @@ class CapiWorld:
             around=self,
         )
         self.install_s = install_s
+        self.cim_sleeps = False  # Agents then stay in the state that a test gives them
         self.claims: list[tuple[str, str]] = []  # (agent, AgentMachine), in order
         self.hub.subscribe(self._agent_written, AGENT)
         for namespace in (AGENTS, "clusters"):
@@ -345,7 +346,7 @@ class CapiWorld:
 
     def _move(self, name: str, claimed: bool, state: str) -> None:
         agent = self.find(AGENT, AGENTS, name)
-        if agent is None or (dig(agent, "spec", "clusterDeploymentName") is not None) != claimed:
+        if agent is None or self.cim_sleeps or (dig(agent, "spec", "clusterDeploymentName") is not None) != claimed:
             return
         if dig(agent, "status", "debugInfo", "state") == state:
             return
