@@ -82,7 +82,7 @@ class ReadLink:
 @dataclasses.dataclass(frozen=True, slots=True)
 class WriteFile:
     """Write a file, making its folders. Paths under /var/lib outlive a reboot of an installed machine; others do not.
-    The last part of WriteDisk takes all of them away: a newly installed system starts with an empty /var/lib."""
+    WriteDisk takes all of them away: a newly installed system starts with an empty /var/lib."""
 
     path: str
     data: bytes

@@ -1,7 +1,8 @@
 """Runs the tasks of one machine side by side, without threads and without I/O of its own.
 
-The carrier gives one function, `perform(effect, task_name, done)`, and answers each effect with `done(value)` or
-`done.error(exception)`: at once, or later from its own event loop, but always on the thread that runs the scheduler.
+The carrier gives one function, `perform(effect, task_name, done)`, and answers each effect with `done(value)`, or
+with `done(exception)` (also spelled `done.error(exception)`), which is thrown into the task: at once, or later from
+its own event loop, but always on the thread that runs the scheduler.
 Spawn, Join and Cancel never reach the carrier. The order in which tasks run is the order in which they became ready.
 """
 
@@ -46,7 +47,11 @@ class Done:
         return self._job.waiting is self
 
     def __call__(self, value: Any = None) -> None:
-        if self._job.waiting is self:
+        if self._job.waiting is not self:
+            return
+        if isinstance(value, BaseException):
+            self._scheduler._wake(self._job, None, value)
+        else:
             self._scheduler._wake(self._job, value, None)
 
     def error(self, error: BaseException) -> None:

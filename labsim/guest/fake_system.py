@@ -1,0 +1,175 @@
+"""The made-up /sys, /proc and /etc of a simulated machine, from plain parameters.
+
+It holds what the guest reads and nothing else, in the kernel's own formats, so that a simulated machine's inventory
+comes out of the same parser as a VM's. The shape is that of a libvirt q35 machine (host-lifecycle section 4).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+import struct
+
+DEFAULT_FLAGS = ("fpu", "avx2", "vmx", "hypervisor")
+CD_BYTES = 111_149_056  # a minimal ISO
+# What the kernel keeps for itself of 16 GiB, in KiB: measured on the example of host-lifecycle section 4.
+KERNEL_KIB, KERNEL_OF_KIB = 784_416, 16_777_216
+
+Files = dict[str, bytes]
+Links = dict[str, str]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class MachineFacts:
+    """What a simulated machine is. `disks` are (name, size_bytes, rotational, serial), `nics` are
+    (name, mac, ipv4_cidr, gateway)."""
+
+    uuid: str
+    hostname: str
+    cpus: int
+    memory_mib: int
+    disks: tuple[tuple[str, int, bool, str], ...]
+    nics: tuple[tuple[str, str, str, str], ...]
+    cdrom: bool = True
+    uefi: bool = False
+    board_serial: str = ""
+    cpu_model: str = "Intel Xeon Processor (Icelake)"
+    cpu_mhz: float = 2394.374
+    cpu_flags: tuple[str, ...] = DEFAULT_FLAGS
+    manufacturer: str = "QEMU"
+    product_name: str = "Standard PC (Q35 + ICH9, 2009)"
+    command_line: str = ""
+    boot_id: str = ""
+
+
+def system_tree(facts: MachineFacts) -> tuple[Files, Links]:
+    """Files by path, and symbolic links by path. Folders follow from the paths."""
+    files: Files = {
+        "/proc/cpuinfo": _cpuinfo(facts),
+        "/proc/meminfo": _meminfo(facts),
+        "/proc/cmdline": facts.command_line.encode() + b"\n",
+        "/proc/mounts": b"",
+        "/proc/sys/kernel/hostname": facts.hostname.encode() + b"\n",
+        "/proc/sys/kernel/arch": b"x86_64\n",
+        "/proc/sys/kernel/random/boot_id": facts.boot_id.encode() + b"\n",
+        "/sys/class/dmi/id/sys_vendor": facts.manufacturer.encode() + b"\n",
+        "/sys/class/dmi/id/product_name": facts.product_name.encode() + b"\n",
+        "/sys/class/dmi/id/product_uuid": facts.uuid.encode() + b"\n",
+        "/sys/class/dmi/id/board_serial": facts.board_serial.encode() + b"\n",
+        "/sys/firmware/dmi/tables/DMI": _dmi_table(facts.memory_mib),
+    }
+    links: Links = {}
+    if facts.uefi:
+        files["/sys/firmware/efi/fw_platform_size"] = b"64\n"
+        files["/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"] = b"\6\0\0\0\0"
+    _add_gpu(files)
+    for index, disk in enumerate(facts.disks):
+        _add_disk(files, links, index, *disk)
+    if facts.cdrom:
+        _add_cdrom(files, links)
+    for index, nic in enumerate(facts.nics):
+        _add_nic(files, links, index, nic[0], nic[1])
+    _add_ipv4(files, facts.nics)
+    return files, links
+
+
+def _cpuinfo(facts: MachineFacts) -> bytes:
+    flags = " ".join(facts.cpu_flags)
+    blocks = [
+        f"processor\t: {number}\nvendor_id\t: GenuineIntel\nmodel name\t: {facts.cpu_model}\n"
+        f"cpu MHz\t\t: {facts.cpu_mhz:.3f}\nflags\t\t: {flags}\n"
+        if number == 0
+        else f"processor\t: {number}\n"
+        for number in range(facts.cpus)
+    ]
+    return "\n".join(blocks).encode()
+
+
+def _meminfo(facts: MachineFacts) -> bytes:
+    installed_kib = facts.memory_mib * 1024
+    usable_kib = installed_kib - installed_kib * KERNEL_KIB // KERNEL_OF_KIB
+    return f"MemTotal:       {usable_kib} kB\n".encode()
+
+
+def _dmi_table(memory_mib: int) -> bytes:
+    """An SMBIOS table with one memory device."""
+    small = memory_mib < 0x7FFF
+    device = bytearray(0x28)
+    device[0], device[1] = 17, len(device)
+    struct.pack_into("<H", device, 0x02, 0x1100)
+    struct.pack_into("<H", device, 0x0C, memory_mib if small else 0x7FFF)
+    if not small:
+        struct.pack_into("<I", device, 0x1C, memory_mib)
+    return bytes(device) + b"DIMM 0\0\0" + bytes([127, 4, 0x00, 0x7F]) + b"\0\0"
+
+
+def _add_gpu(files: Files) -> None:
+    root = "/sys/bus/pci/devices/0000:00:01.0"
+    files[f"{root}/class"] = b"0x030000\n"
+    files[f"{root}/vendor"] = b"0x1af4\n"
+    files[f"{root}/device"] = b"0x1050\n"
+
+
+def _add_disk(files: Files, links: Links, index: int, name: str, size: int, rotational: bool, serial: str) -> None:
+    """A virtio disk behind a PCI express port of its own."""
+    root = f"/sys/block/{name}"
+    slot = f"0000:{index + 4:02x}:00.0"
+    links[root] = f"../devices/pci0000:00/0000:00:02.{index + 3}/{slot}/virtio{index + 2}/block/{name}"
+    links[f"{root}/device"] = f"../../../virtio{index + 2}"
+    files[f"{root}/size"] = f"{size // 512}\n".encode()
+    files[f"{root}/removable"] = b"0\n"
+    files[f"{root}/queue/rotational"] = b"1\n" if rotational else b"0\n"
+    files[f"{root}/device/vendor"] = b"0x1af4\n"
+    if serial:
+        files[f"{root}/serial"] = serial.encode()
+
+
+def _add_cdrom(files: Files, links: Links) -> None:
+    """The SATA CD drive, with udev's record of it."""
+    root = "/sys/block/sr0"
+    links[root] = "../devices/pci0000:00/0000:00:1f.2/ata1/host0/target0:0:0/0:0:0:0/block/sr0"
+    links[f"{root}/device"] = "../../../0:0:0:0"
+    files[f"{root}/size"] = f"{CD_BYTES // 512}\n".encode()
+    files[f"{root}/removable"] = b"1\n"
+    files[f"{root}/dev"] = b"11:0\n"
+    files[f"{root}/queue/rotational"] = b"1\n"
+    files[f"{root}/device/vendor"] = b"QEMU    \n"
+    files[f"{root}/device/model"] = b"QEMU DVD-ROM    \n"
+    files["/run/udev/data/b11:0"] = b"E:ID_MODEL=QEMU_DVD-ROM\nE:ID_SERIAL_SHORT=QM00001\n"
+
+
+def _add_nic(files: Files, links: Links, index: int, name: str, mac: str) -> None:
+    root = f"/sys/class/net/{name}"
+    links[f"{root}/device"] = f"../../../virtio{index}"
+    files[f"{root}/address"] = mac.encode() + b"\n"
+    files[f"{root}/mtu"] = b"1500\n"
+    files[f"{root}/speed"] = b"-1\n"
+    files[f"{root}/carrier"] = b"1\n"
+    files[f"{root}/flags"] = b"0x1003\n"
+    files[f"{root}/device/vendor"] = b"0x1af4\n"
+    files[f"{root}/device/device"] = b"0x0001\n"
+
+
+def _add_ipv4(files: Files, nics: tuple[tuple[str, str, str, str], ...]) -> None:
+    """/proc/net/route and /proc/net/fib_trie, for NICs that have an address."""
+    routes = ["Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT"]
+    trie = ["Local:"]
+    for index, (name, _, cidr, gateway) in enumerate(nics):
+        if not cidr:
+            continue
+        interface = ipaddress.IPv4Interface(cidr)
+        network, metric = interface.network, 100 + index
+        if gateway:
+            routes.append(f"{name}\t00000000\t{_hex(gateway)}\t0003\t0\t0\t{metric}\t00000000\t0\t0\t0")
+        routes.append(
+            f"{name}\t{_hex(network.network_address)}\t00000000\t0001\t0\t0\t{metric}\t{_hex(network.netmask)}\t0\t0\t0"
+        )
+        trie += [f"        |-- {interface.ip}", "           /32 host LOCAL"]
+    files["/proc/net/route"] = "\n".join(routes).encode() + b"\n"
+    files["/proc/net/fib_trie"] = "\n".join(trie).encode() + b"\n"
+    files["/proc/net/if_inet6"] = b""
+
+
+def _hex(address: str | ipaddress.IPv4Address) -> str:
+    """An address as /proc/net/route writes it: little endian."""
+    return f"{struct.unpack('<I', ipaddress.IPv4Address(address).packed)[0]:08X}"

@@ -1,0 +1,194 @@
+"""Steps that look at the host's surroundings: time, names, other hosts, the ignition endpoint, tang servers.
+
+Source: host-lifecycle 2.6 and 3.5.
+"""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+import json
+from typing import Any
+
+from labsim.guest.effects import ConnectionFailed, Http, HttpAnswer, Ping, Ran, Resolve, Run, Task, read_text
+from labsim.guest.inventory_network import read_interfaces
+from labsim.guest.service import ServiceAccess
+from labsim.guest.steps.context import StepContext, StepResult, json_argument, json_output
+
+IGNITION_ACCEPT = "application/vnd.coreos.ignition+json; version=3.2.0"
+IGNITION_FILES_KEPT = (
+    "/etc/kubernetes/manifests/coredns.yaml",
+    "/etc/kubernetes/manifests/keepalived.yaml",
+    "/etc/kubernetes/kubeconfig",
+)
+CHRONY_STATES = {
+    "*": "synced",
+    "+": "combined",
+    "-": "not_combined",
+    "x": "error",
+    "~": "variable",
+    "?": "unreachable",
+}
+
+
+def synchronize_time(_context: StepContext, _access: ServiceAccess, arguments: list[str]) -> Task[StepResult]:
+    """Add the NTP sources that the service names, and tell what chrony thinks of all it has. A system without
+    chrony has none."""
+    wanted = str(json_argument(arguments).get("ntp_source") or "") if arguments else ""
+    try:
+        for source in filter(None, wanted.split(",")):
+            yield Run(("chronyc", "add", "server", source, "iburst"))
+        ran: Ran = yield Run(("chronyc", "-n", "-c", "sources"))
+    except FileNotFoundError:
+        return StepResult(json_output({"ntp_sources": []}))
+    if ran.exit_code != 0:
+        return StepResult(exit_code=-1, error=ran.stderr.decode(errors="replace")[:500])
+    rows = [line.split(",") for line in ran.stdout.decode(errors="replace").splitlines()]
+    sources = [
+        {"source_name": row[2], "source_state": CHRONY_STATES.get(row[1], "unreachable")}
+        for row in rows
+        if len(row) > 2 and row[0] in ("^", "=")
+    ]
+    return StepResult(json_output({"ntp_sources": sources}))
+
+
+def resolve_domains(_context: StepContext, _access: ServiceAccess, arguments: list[str]) -> Task[StepResult]:
+    """Look up each name the service asks for; a name without addresses is told with empty lists."""
+    resolutions: list[dict[str, Any]] = []
+    for domain in json_argument(arguments)["domains"]:
+        name = str(domain["domain_name"])
+        addresses: tuple[str, ...] = yield Resolve(name)
+        resolutions.append(
+            {
+                "domain_name": name,
+                "ipv4_addresses": [address for address in addresses if ":" not in address],
+                "ipv6_addresses": [address for address in addresses if ":" in address],
+                "cnames": [],
+            }
+        )
+    return StepResult(json_output({"resolutions": resolutions}))
+
+
+def check_ignition_endpoint(_context: StepContext, _access: ServiceAccess, arguments: list[str]) -> Task[StepResult]:
+    """Download the Ignition that the installed host will want; exit code 0 also where that fails."""
+    wanted = json_argument(arguments)
+    url = str(wanted["url"])
+    headers = {"Accept": IGNITION_ACCEPT}
+    for header in wanted.get("request_headers") or []:
+        headers[str(header["key"])] = str(header["value"])
+    if wanted.get("ignition_endpoint_token"):
+        headers["Authorization"] = f"Bearer {wanted['ignition_endpoint_token']}"
+    ca_pem = base64.b64decode(wanted.get("ca_certificate") or "").decode(errors="replace")
+    error = ""
+    try:
+        answer: HttpAnswer = yield Http("GET", url, headers, ca_pem=ca_pem)
+    except ConnectionFailed as failure:
+        error = f"ignition file download failed: request failed: {failure}"
+    else:
+        if answer.status != 200:
+            error = f"ignition file download failed: bad status code: {answer.status}. server response: " + (
+                answer.body[:200].decode(errors="replace")
+            )
+        else:
+            try:
+                filtered = filter_ignition(answer.body)
+            except ValueError as failure:
+                error = f"error unmarshaling downloaded ignition: {failure}"
+    if error:
+        return StepResult(json_output({"url": url, "download_error": error}))
+    return StepResult(json_output({"is_success": True, "url": url, "ignition": filtered}))
+
+
+def filter_ignition(data: bytes) -> str:
+    """The Ignition with nothing in it but LUKS and the three files that the service's validations look at."""
+    config = json.loads(data)
+    if not isinstance(config, dict):
+        raise ValueError("not a JSON object")
+    storage = config.get("storage") or {}
+    kept: dict[str, Any] = {
+        "files": [file for file in storage.get("files") or [] if file.get("path") in IGNITION_FILES_KEPT]
+    }
+    if storage.get("luks"):
+        kept["luks"] = storage["luks"]
+    version = (config.get("ignition") or {}).get("version", "3.2.0")
+    return json_output({"ignition": {"version": version}, "storage": kept})
+
+
+def check_connectivity(_context: StepContext, _access: ServiceAccess, arguments: list[str]) -> Task[StepResult]:
+    """Which addresses of the other hosts answer (layer 3), and which the neighbour table then knows (layer 2)."""
+    hosts = json_argument(arguments) or []
+    targets = [
+        (index, str(nic.get("mac", "")), str(address).split("/")[0])
+        for index, host in enumerate(hosts)
+        for nic in host.get("nics") or []
+        for address in nic.get("ip_addresses") or []
+    ]
+    round_trips: tuple[float | None, ...] = yield Ping(tuple(address for _, _, address in targets))
+    neighbours = _neighbours((yield from read_text("/proc/net/arp", "")))
+    interfaces = yield from read_interfaces()
+    remote: list[dict[str, Any]] = [
+        {"host_id": str(host.get("host_id", "")), "l2_connectivity": [], "l3_connectivity": [], "mtu_report": []}
+        for host in hosts
+    ]
+    for (index, mac, address), round_trip in zip(targets, round_trips, strict=True):
+        nic, own_address = _outgoing(interfaces, address)
+        entry: dict[str, Any] = {"outgoing_nic": nic, "remote_ip_address": address}
+        if round_trip is not None:
+            entry |= {"successful": True, "average_rtt_ms": round_trip}
+        else:
+            entry["packet_loss_percentage"] = 100
+        remote[index]["l3_connectivity"].append(entry)
+        if address in neighbours:
+            remote[index]["l2_connectivity"].append(
+                {
+                    "outgoing_nic": nic,
+                    "outgoing_ip_address": own_address,
+                    "remote_ip_address": address,
+                    "remote_mac": neighbours[address],
+                    "successful": neighbours[address] == mac.lower(),
+                }
+            )
+    return StepResult(json_output({"remote_hosts": remote}))
+
+
+def _neighbours(arp_table: str) -> dict[str, str]:
+    """IP address to MAC, of the complete entries of /proc/net/arp."""
+    rows = [line.split() for line in arp_table.splitlines()[1:]]
+    return {row[0]: row[3].lower() for row in rows if len(row) > 3 and int(row[2], 16) & 2}
+
+
+def _outgoing(interfaces: list[dict[str, Any]], address: str) -> tuple[str, str]:
+    """The NIC (and its address) on whose network `address` is; the first one with an address otherwise."""
+    fallback = ("", "")
+    target = ipaddress.ip_address(address)
+    for interface in interfaces:
+        for own in (*interface["ipv4_addresses"], *interface["ipv6_addresses"]):
+            here = (str(interface["name"]), str(own).split("/")[0])
+            if target in ipaddress.ip_interface(own).network:
+                return here
+            fallback = fallback if fallback[0] else here
+    return fallback
+
+
+def check_tang(_context: StepContext, _access: ServiceAccess, arguments: list[str]) -> Task[StepResult]:
+    """Ask each tang server for its advertisement."""
+    servers = json.loads(json_argument(arguments)["tang_servers"])
+    responses: list[dict[str, Any]] = []
+    for server in servers:
+        url = str(server.get("url") or server.get("Url") or "")
+        try:
+            answer: HttpAnswer = yield Http("GET", f"{url.rstrip('/')}/adv")
+        except ConnectionFailed as error:
+            return StepResult(json_output({"is_success": False}), exit_code=-1, error=str(error))
+        if answer.status != 200:
+            return StepResult(json_output({"is_success": False}), exit_code=-1, error=f"{url}: {answer.status}")
+        advertisement = json.loads(answer.body)
+        responses.append(
+            {
+                "tang_url": url,
+                "payload": advertisement.get("payload", ""),
+                "signatures": advertisement.get("signatures")
+                or [{"protected": advertisement.get("protected", ""), "signature": advertisement.get("signature", "")}],
+            }
+        )
+    return StepResult(json_output({"is_success": True, "tang_server_response": responses}))
