@@ -94,7 +94,7 @@ class CapiWorld:
         for component in components:
             self.engine.add(component(self.entropy))
 
-    # -- surroundings of the engine -----------------------------------------------------------------------------------
+    # -- surroundings of the engine ------------------------------------------------------------------------------
 
     def server_at(self, kubeconfig: str, caller: str) -> ApiServer:
         if kubeconfig in self.hosted and kubeconfig not in self.unreachable:
@@ -110,7 +110,7 @@ class CapiWorld:
     def publish(self, effect: Publish) -> None: ...
     def withdraw(self, effect: Withdraw) -> None: ...
 
-    # -- time -----------------------------------------------------------------------------------------------------------
+    # -- time ------------------------------------------------------------------------------------------------------
 
     def run_for(self, seconds: float) -> None:
         until_s = self.queue.now() + seconds
@@ -124,7 +124,7 @@ class CapiWorld:
             if not self.queue.run_next(until_s):
                 raise AssertionError(f"not within {within_s} s; errors {self.engine.failures}")
 
-    # -- objects --------------------------------------------------------------------------------------------------------
+    # -- objects ---------------------------------------------------------------------------------------------------
 
     def find(self, kind: Kind, namespace: str, name: str, server: ApiServer | None = None) -> Object | None:
         try:
@@ -149,7 +149,7 @@ class CapiWorld:
         )
         return status, reason, severity, message
 
-    # -- a hosted control plane, as HyperShift leaves it ----------------------------------------------------------------
+    # -- a hosted control plane, as HyperShift leaves it -----------------------------------------------------------
 
     def control_plane(self, name: str = "example", *, manager_runs: bool = True, infra_id: str = INFRA_ID) -> str:
         """Everything that is there before a NodePool has Machines; returns its namespace."""
@@ -276,7 +276,7 @@ class CapiWorld:
     def scale(self, namespace: str, replicas: int, name: str = "pool", kind: Kind = MACHINE_SET) -> None:
         self.patch(kind, namespace, name, {"spec": {"replicas": replicas}})
 
-    # -- Agents ---------------------------------------------------------------------------------------------------------
+    # -- Agents ----------------------------------------------------------------------------------------------------
 
     def agent(self, name: str, *, labels: Mapping[str, str] | None = None, approved: bool = True) -> None:
         """An Agent that is `known-unbound`."""
@@ -364,7 +364,7 @@ class CapiWorld:
         body = {"status": {"conditions": [ready]}}
         server.patch(NODE, "", name, body, patch_type=MERGE, subresource="status")
 
-    # -- what is asked ----------------------------------------------------------------------------------------------------
+    # -- what is asked -----------------------------------------------------------------------------------------------
 
     def phases(self, namespace: str) -> list[str]:
         return sorted(dig(machine, "status", "phase", default="") for machine in self.all(MACHINE, namespace))
