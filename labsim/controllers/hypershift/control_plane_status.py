@@ -9,7 +9,7 @@ from labsim.controllers.hypershift.desired import Condition, write_status
 from labsim.controllers.hypershift.publishing import Endpoint
 from labsim.controllers.hypershift.settings import HyperShiftSettings
 from labsim.controllers.runtime.effects import Program, get, list_all
-from labsim.model.kinds import EVENT, HOSTED_CONTROL_PLANE, PERSISTENT_VOLUME_CLAIM, SECRET, STORAGE_CLASS
+from labsim.model.kinds import DEPLOYMENT, EVENT, HOSTED_CONTROL_PLANE, PERSISTENT_VOLUME_CLAIM, SECRET, STORAGE_CLASS
 from labsim.model.objects import Object, annotations_of, condition_status, dig, name_of, namespace_of
 
 AS_EXPECTED = "AsExpected"
@@ -100,7 +100,8 @@ def _why_pending(claim: Object) -> Program[str]:
 
 
 def _degraded(workloads: Mapping[str, Object]) -> Condition:
-    short = [(name, count) for name in sorted(workloads) if (count := unavailable_replicas(workloads[name])) > 0]
+    deployments = [name for name in sorted(workloads) if workloads[name]["kind"] == DEPLOYMENT.kind]
+    short = [(name, count) for name in deployments if (count := unavailable_replicas(workloads[name])) > 0]
     # One container of the ingress operator waits for workers; upstream does not count that as degraded.
     short = [(name, count) for name, count in short if name != "ingress-operator"]
     if not short:

@@ -21,14 +21,15 @@ from labsim.kube.crds.builder import (
     int_or_string,
     integer,
     map_of,
-    obj,
     open_obj,
     rule,
     string,
     time,
     version,
 )
-from labsim.model.kinds import HOSTED_CLUSTER, HOSTED_CONTROL_PLANE, NODE_POOL
+from labsim.kube.crds.hypershift_fields import image, immutable, name_reference, platform, release, rules
+from labsim.kube.crds.hypershift_node_pool import node_pool
+from labsim.model.kinds import HOSTED_CLUSTER, HOSTED_CONTROL_PLANE
 
 _DNS_NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 _NODE_PORT_HOST = (
@@ -37,28 +38,7 @@ _NODE_PORT_HOST = (
 
 
 def crds() -> list[Schema]:
-    return [_hosted_cluster(), _node_pool(), _hosted_control_plane()]
-
-
-def _rules(*entries: Schema) -> dict[str, Any]:
-    return {"x-kubernetes-validations": list(entries)}
-
-
-def _immutable(message: str) -> dict[str, Any]:
-    return _rules(rule("self == oldSelf", message))
-
-
-def _image() -> Schema:
-    text = "Image must start with a word character (letters, digits, or underscores) and contain no white spaces"
-    return string(minLength=1, maxLength=253, **_rules(rule(r"self.matches('^(\\w+\\S+)$')", text)))
-
-
-def _release() -> Schema:
-    return open_obj({"image": _image()}, required=["image"])
-
-
-def _name_reference() -> Schema:
-    return open_obj({"name": string(default="")})
+    return [_hosted_cluster(), node_pool(), _hosted_control_plane()]
 
 
 def _cidr() -> Schema:
@@ -66,7 +46,7 @@ def _cidr() -> Schema:
     four = "self.matches('^([0-9]{1,3}[.]){3}[0-9]{1,3}/[0-9]{1,2}$')"
     six = "self.matches('^[0-9a-fA-F:.]*:[0-9a-fA-F:.]*/[0-9]{1,3}$')"
     pattern = f"{four} || {six}"
-    return string(maxLength=43, **_rules(rule(pattern, text)))
+    return string(maxLength=43, **rules(rule(pattern, text)))
 
 
 def _networks(which: str, default: str | None) -> Schema:
@@ -76,7 +56,7 @@ def _networks(which: str, default: str | None) -> Schema:
     entry = open_obj(fields, required=["cidr"])
     extra: dict[str, Any] = {} if default is None else {"default": [{"cidr": default}]}
     message = f"{which} is immutable and cannot be modified once set."
-    return array(entry, minItems=1, maxItems=2, **extra, **_immutable(message))
+    return array(entry, minItems=1, maxItems=2, **extra, **immutable(message))
 
 
 def _networking() -> Schema:
@@ -97,8 +77,8 @@ def _networking() -> Schema:
             "serviceNetwork": _networks("serviceNetwork", "172.31.0.0/16"),
             "apiServer": open_obj(
                 {
-                    "advertiseAddress": string(**_immutable("advertiseAddress is immutable")),
-                    "port": int32(**_immutable("port is immutable")),
+                    "advertiseAddress": string(**immutable("advertiseAddress is immutable")),
+                    "port": int32(**immutable("port is immutable")),
                     "allowedCIDRBlocks": array(string(), maxItems=500),
                 }
             ),
@@ -109,15 +89,15 @@ def _networking() -> Schema:
             "clusterNetwork": [{"cidr": "10.132.0.0/14"}],
             "serviceNetwork": [{"cidr": "172.31.0.0/16"}],
         },
-        **_rules(rule(unique, text)),
+        **rules(rule(unique, text)),
     )
 
 
 def _etcd() -> Schema:
     volume = open_obj(
         {
-            "size": int_or_string(default="8Gi", **_immutable("Etcd PV storage size is immutable")),
-            "storageClassName": string(**_immutable("storageClassName is immutable")),
+            "size": int_or_string(default="8Gi", **immutable("Etcd PV storage size is immutable")),
+            "storageClassName": string(**immutable("storageClassName is immutable")),
         }
     )
     storage = open_obj(
@@ -130,7 +110,7 @@ def _etcd() -> Schema:
     )
     return open_obj(
         {
-            "managementType": enum("Managed", "Unmanaged", **_immutable("managementType is immutable")),
+            "managementType": enum("Managed", "Unmanaged", **immutable("managementType is immutable")),
             "managed": open_obj({"storage": storage}, required=["storage"]),
             "unmanaged": anything(),
         },
@@ -139,18 +119,18 @@ def _etcd() -> Schema:
             "managementType": "Managed",
             "managed": {"storage": {"type": "PersistentVolume", "persistentVolume": {"size": "8Gi"}}},
         },
-        **_rules(rule(only, "Only managed configuration must be set when managementType is Managed")),
+        **rules(rule(only, "Only managed configuration must be set when managementType is Managed")),
     )
 
 
 def _services() -> Schema:
     host = r"^(?:[a-zA-Z0-9-]+[.])+[a-zA-Z]{2,}$"
     host_text = "hostname must be a valid domain name (e.g., example.com)"
-    hostname = string(maxLength=253, **_rules(rule(f"self.matches('{host}')", host_text)))
+    hostname = string(maxLength=253, **rules(rule(f"self.matches('{host}')", host_text)))
     address = string(
         minLength=1,
         maxLength=253,
-        **_rules(rule(f"self.matches('{_NODE_PORT_HOST}')", "address must be a valid hostname, IPv4, or IPv6 address")),
+        **rules(rule(f"self.matches('{_NODE_PORT_HOST}')", "address must be a valid hostname, IPv4, or IPv6 address")),
     )
     strategy = open_obj(
         {
@@ -160,7 +140,7 @@ def _services() -> Schema:
             "route": open_obj({"hostname": hostname}),
         },
         required=["type"],
-        **_rules(
+        **rules(
             rule(
                 "self.type == 'NodePort' ? has(self.nodePort) : !has(self.nodePort)",
                 "nodePort is required when type is NodePort, and forbidden otherwise",
@@ -188,48 +168,43 @@ def _services() -> Schema:
         entry,
         maxItems=6,
         **{"x-kubernetes-list-type": "atomic"},
-        **_rules(rule("size(self) >= 4", few), rule("self == oldSelf", fixed)),
+        **rules(rule("size(self) >= 4", few), rule("self == oldSelf", fixed)),
     )
-
-
-def _platform(agent: Schema) -> Schema:
-    kinds = ("AWS", "Azure", "IBMCloud", "KubeVirt", "Agent", "PowerVS", "None", "OpenStack", "GCP")
-    return open_obj({"type": enum(*kinds, **_immutable("Type is immutable")), "agent": agent}, required=["type"])
 
 
 def _hosted_spec() -> dict[str, Schema]:
     """The fields that HostedCluster and HostedControlPlane have in common."""
     agent = open_obj({"agentNamespace": string(minLength=1, maxLength=63)}, required=["agentNamespace"])
     return {
-        "clusterID": string(**_immutable("clusterID is immutable")),
+        "clusterID": string(**immutable("clusterID is immutable")),
         "infraID": string(
             maxLength=253,
-            **_rules(
+            **rules(
                 rule(
                     f"self.matches('{_DNS_NAME}')", "infraID must consist of lowercase alphanumeric characters or '-'"
                 ),
                 rule("self == oldSelf", "infraID is immutable"),
             ),
         ),
-        "platform": _platform(agent),
+        "platform": platform(agent),
         "controllerAvailabilityPolicy": enum(
             "HighlyAvailable",
             "SingleReplica",
             default="HighlyAvailable",
-            **_immutable("ControllerAvailabilityPolicy is immutable"),
+            **immutable("ControllerAvailabilityPolicy is immutable"),
         ),
         "infrastructureAvailabilityPolicy": enum("HighlyAvailable", "SingleReplica", default="SingleReplica"),
         "networking": _networking(),
         "etcd": _etcd(),
         "services": _services(),
         "pullSecret": open_obj({"name": string(default="")}),
-        "sshKey": _name_reference(),
+        "sshKey": name_reference(),
         "secretEncryption": open_obj({"type": enum("kms", "aescbc"), "aescbc": anything(), "kms": anything()}),
-        "fips": boolean(**_immutable("fips is immutable")),
+        "fips": boolean(**immutable("fips is immutable")),
         "imageContentSources": array(open_obj({"source": string(), "mirrors": array(string())}), maxItems=255),
-        "additionalTrustBundle": _name_reference(),
+        "additionalTrustBundle": name_reference(),
         "olmCatalogPlacement": enum(
-            "management", "guest", default="management", **_immutable("OLMCatalogPlacement is immutable")
+            "management", "guest", default="management", **immutable("OLMCatalogPlacement is immutable")
         ),
         "autoscaling": open_obj({"scaling": enum("ScaleUpAndScaleDown", "ScaleUpOnly")}),
         "pausedUntil": string(),
@@ -247,12 +222,12 @@ def _dns() -> Schema:
         {
             "baseDomain": string(
                 maxLength=253,
-                **_rules(
+                **rules(
                     rule(f"self == '' || self.matches('{pattern}')", name_text),
                     rule("oldSelf == '' || self == oldSelf", "baseDomain is immutable"),
                 ),
             ),
-            "baseDomainPrefix": string(maxLength=253, **_immutable("baseDomainPrefix is immutable")),
+            "baseDomainPrefix": string(maxLength=253, **immutable("baseDomainPrefix is immutable")),
             "publicZoneID": string(),
             "privateZoneID": string(),
         }
@@ -281,17 +256,17 @@ def _hosted_cluster() -> Schema:
     pause = "PausedUntil must be a date in RFC3339 format or 'True', 'true', 'False' or 'false'"
     date = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+(Z|[+-][0-9]{2}:[0-9]{2})$"
     spec = _hosted_spec()
-    spec["release"] = _release()
-    spec["controlPlaneRelease"] = _release()
+    spec["release"] = release()
+    spec["controlPlaneRelease"] = release()
     spec["dns"] = _dns()
     spec["pausedUntil"] = string(
         minLength=4,
         maxLength=35,
-        **_rules(rule(f"self.matches('{date}') || self in ['true', 'True', 'false', 'False']", pause)),
+        **rules(rule(f"self.matches('{date}') || self in ['true', 'True', 'false', 'False']", pause)),
     )
     spec["capabilities"] = open_obj(
         {"enabled": array(string()), "disabled": array(string())},
-        **_rules(
+        **rules(
             rule(
                 "!has(self.enabled) || !has(self.disabled) || self.enabled.all(e, !(e in self.disabled))",
                 "Capabilities can not be both enabled and disabled at once.",
@@ -301,8 +276,8 @@ def _hosted_cluster() -> Schema:
     status = open_obj(
         {
             "version": _version_status(),
-            "kubeconfig": _name_reference(),
-            "kubeadminPassword": _name_reference(),
+            "kubeconfig": name_reference(),
+            "kubeadminPassword": name_reference(),
             "ignitionEndpoint": string(),
             "controlPlaneEndpoint": _endpoint(),
             "oauthCallbackURLTemplate": string(),
@@ -346,7 +321,7 @@ def _hosted_cluster() -> Schema:
 
 def _hosted_control_plane() -> Schema:
     spec = _hosted_spec()
-    spec["releaseImage"] = _image()
+    spec["releaseImage"] = image()
     spec["dns"] = anything()
     status = open_obj(
         {
@@ -355,7 +330,7 @@ def _hosted_control_plane() -> Schema:
             "externalManagedControlPlane": boolean(default=True),
             "controlPlaneEndpoint": _endpoint(),
             "kubeConfig": open_obj({"name": string(), "key": string()}),
-            "kubeadminPassword": _name_reference(),
+            "kubeadminPassword": name_reference(),
             "version": string(),
             "versionStatus": _version_status(),
             "conditions": conditions(),
@@ -366,120 +341,4 @@ def _hosted_control_plane() -> Schema:
         [version("v1beta1", spec=open_obj(spec), status=status)],
         short_names=["hcp", "hcps"],
         categories=["cluster-api"],
-    )
-
-
-def _node_pool_management() -> Schema:
-    rolling = open_obj({"maxUnavailable": int_or_string(default=0), "maxSurge": int_or_string(default=1)})
-    replace = open_obj(
-        {"strategy": enum("RollingUpdate", "OnDelete", default="RollingUpdate"), "rollingUpdate": rolling},
-        **_rules(
-            rule(
-                "!has(self.rollingUpdate) || self.strategy == 'RollingUpdate'",
-                "The 'rollingUpdate' field can only be set when 'strategy' is 'RollingUpdate'",
-            )
-        ),
-    )
-    return open_obj(
-        {
-            "upgradeType": enum("Replace", "InPlace", **_immutable("UpgradeType is immutable")),
-            "replace": replace,
-            "inPlace": open_obj({"maxUnavailable": int_or_string(default=1)}),
-            "autoRepair": boolean(default=False),
-        },
-        required=["upgradeType"],
-        **_rules(
-            rule(
-                "!has(self.inPlace) || self.upgradeType == 'InPlace'",
-                "The 'inPlace' field can only be set when 'upgradeType' is 'InPlace'",
-            )
-        ),
-    )
-
-
-def _label_selector() -> Schema:
-    expression = obj({"key": string(), "operator": string(), "values": array(string())}, required=["key", "operator"])
-    return obj({"matchLabels": map_of(string()), "matchExpressions": array(expression)})
-
-
-def _node_pool() -> Schema:
-    autoscaling = open_obj(
-        {"min": int32(minimum=0), "max": int32(minimum=1)},
-        required=["max", "min"],
-        **_rules(rule("self.max >= self.min", "max must be equal or greater than min")),
-    )
-    taint = open_obj(
-        {"key": string(), "value": string(), "effect": enum("NoSchedule", "PreferNoSchedule", "NoExecute")},
-        required=["effect", "key"],
-    )
-    rules = [
-        rule("!has(oldSelf.arch) || has(self.arch)", "Arch is required once set"),
-        rule(
-            "self.arch != 's390x' || self.platform.type == 'KubeVirt'", "s390x is only supported on KubeVirt platform"
-        ),
-        rule("!(has(self.replicas) && has(self.autoScaling))", "Both replicas or autoScaling should not be set"),
-        rule(
-            "!has(self.autoScaling) || self.autoScaling.min > 0 || self.platform.type in ['AWS', 'Azure']",
-            "Scale-from-zero (autoScaling.min=0) is currently only supported for AWS and Azure platforms",
-        ),
-    ]
-    spec = open_obj(
-        {
-            "clusterName": string(
-                minLength=1,
-                maxLength=253,
-                pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$",
-                **_immutable("ClusterName is immutable"),
-            ),
-            "release": _release(),
-            "platform": _platform(open_obj({"agentLabelSelector": _label_selector()})),
-            "replicas": int32(minimum=0),
-            "management": _node_pool_management(),
-            "autoScaling": autoscaling,
-            "config": array(_name_reference(), maxItems=10),
-            "tuningConfig": array(_name_reference(), maxItems=10),
-            "nodeDrainTimeout": string(),
-            "nodeVolumeDetachTimeout": string(),
-            "nodeLabels": map_of(string()),
-            "taints": array(taint, maxItems=50),
-            "pausedUntil": string(),
-            "arch": enum("amd64", "arm64", "ppc64le", "s390x", default="amd64", **_immutable("Arch is immutable")),
-        },
-        required=["clusterName", "management", "platform", "release"],
-        **{"x-kubernetes-validations": rules},
-    )
-    status = open_obj(
-        {
-            "replicas": int32(),
-            "version": string(),
-            "platform": anything(),
-            "conditions": conditions(severity=string()),
-        }
-    )
-
-    def condition(name: str, part: str = "status") -> str:
-        return f'.status.conditions[?(@.type=="{name}")].{part}'
-
-    return crd(
-        NODE_POOL,
-        [
-            version(
-                "v1beta1",
-                spec=spec,
-                status=status,
-                columns=[
-                    column("Cluster", ".spec.clusterName"),
-                    column("Desired Nodes", ".spec.replicas", "integer"),
-                    column("Current Nodes", ".status.replicas", "integer"),
-                    column("Autoscaling", condition("AutoscalingEnabled")),
-                    column("Autorepair", condition("AutorepairEnabled")),
-                    column("Version", ".status.version"),
-                    column("UpdatingVersion", condition("UpdatingVersion")),
-                    column("UpdatingConfig", condition("UpdatingConfig")),
-                    column("Message", condition("Ready", "message")),
-                ],
-                scale={"specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas"},
-            )
-        ],
-        short_names=["np", "nps"],
     )

@@ -6,18 +6,20 @@ import base64
 
 import orjson
 import pytest
-from hypershift_hub import ADDRESS, PLACE, Hub
+from hypershift_hub import ADDRESS, OWNER, PLACE, Hub
 
 from labsim.controllers.hypershift.machine_conditions import MESSAGE_LIMIT, all_machines_ready, all_nodes_healthy
 from labsim.model.http import Request
 from labsim.model.kinds import (
     AGENT_MACHINE_TEMPLATE,
+    CLUSTER_OPERATOR,
     HOSTED_CLUSTER,
     MACHINE,
     MACHINE_DEPLOYMENT,
     MACHINE_HEALTH_CHECK,
     MACHINE_SET,
     NODE_POOL,
+    POD,
     SECRET,
 )
 from labsim.model.objects import Object, annotations_of, name_of, new
@@ -280,3 +282,29 @@ def test_messages_about_machines() -> None:
     many = all_machines_ready(pool, [_machine(f"np-{number:04d}") for number in range(500)])
     assert len(many.message) <= MESSAGE_LIMIT + 40
     assert many.message.endswith("too many similar errors\n")
+
+
+def test_a_paused_pool_hands_nothing_down() -> None:
+    hub = started()
+    hub.change(NODE_POOL, "clusters", "example", {"spec": {"pausedUntil": "true", "replicas": 5}})
+    hub.run_for(10)
+    machines = hub.find(MACHINE_SET, PLACE, "example") or {}
+    assert machines["spec"]["replicas"] == 2
+    assert annotations_of(machines)["cluster.x-k8s.io/paused"] == "true"
+    assert hub.says(NODE_POOL, "clusters", "example", "ReconciliationActive")[:2] == ("False", "ReconciliationPaused")
+    hub.change(NODE_POOL, "clusters", "example", {"spec": {"pausedUntil": None}})
+    hub.run_for(10)
+    machines = hub.find(MACHINE_SET, PLACE, "example") or {}
+    assert machines["spec"]["replicas"] == 5
+    assert "cluster.x-k8s.io/paused" not in annotations_of(machines)
+
+
+def test_one_seed_gives_one_history_and_another_seed_another() -> None:
+    def everything(seed: int) -> list[Object]:
+        hub = started(seed)
+        on_hub = [obj for kind in (HOSTED_CLUSTER, NODE_POOL, SECRET, POD) for obj in hub.server.list(kind)[0]]
+        return [*on_hub, *hub.hosted[OWNER].list(CLUSTER_OPERATOR)[0]]
+
+    first = everything(7)
+    assert first == everything(7)
+    assert first != everything(8)
