@@ -163,6 +163,10 @@ class Database:
         self._enter_cluster(host)
         self._changed("hosts", "/".join(host.key), {"agent_namespace": host.agent_namespace})
 
+    def adopt_agent(self, host: Host) -> None:
+        """The Agent of this name now belongs to this row, after another InfraEnv's row has gone."""
+        self._agents[host.agent_namespace, host.id] = host
+
     def drop_host(self, host: Host) -> None:
         self._leave_cluster(host)
         self.hosts.pop(host.key, None)

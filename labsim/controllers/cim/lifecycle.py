@@ -45,6 +45,7 @@ from labsim.controllers.cim.validations import evaluate, text_of
 from labsim.controllers.cim.validations.context import FAILURE, SUCCESS, ValidationContext
 
 CLUSTER_STATES_FOR_BINDING = ("insufficient", "ready", "pending-for-input", "adding-hosts")
+UPGRADE_EVENT_INTERVAL_S = 3600.0
 
 _SET_A: dict[str, Any] = {
     "stage": "",
@@ -123,6 +124,17 @@ class HostLifecycle:
         message = f"Host {host.display_name}: Successfully registered"
         self.database.host_event(host, "host_registration_succeeded", "info", message, now_s)
         return host
+
+    def upgrade_started(self, host: Host, now_s: float) -> None:
+        """The agent was told to run another image; said at most once an hour."""
+        if now_s - host.events_sent_at_s.get("upgrade_agent_started", float("-inf")) < UPGRADE_EVENT_INTERVAL_S:
+            return
+        host.events_sent_at_s["upgrade_agent_started"] = now_s
+        message = (
+            f"Host {host.display_name}: Agent has been instructed to download image "
+            f"'{self.settings.agent_image}' and restart"
+        )
+        self.database.host_event(host, "upgrade_agent_started", "info", message, now_s)
 
     def deregister(self, host: Host, now_s: float) -> None:
         message = f"Host {host.display_name} deregistered"
