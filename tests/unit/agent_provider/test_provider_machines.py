@@ -14,6 +14,7 @@ from labsim.model.kinds import (
     AGENT_MACHINE,
     AGENT_MACHINE_TEMPLATE,
     DEPLOYMENT,
+    HOSTED_CONTROL_PLANE,
     MACHINE,
     MACHINE_SET,
     NODE,
@@ -255,3 +256,29 @@ def test_a_new_token_reaches_agents_that_are_not_ready() -> None:
     world.run_for(5)
     token = world.find(SECRET, namespace, "agent-user-data-1")
     assert base64.b64decode((token or {})["data"]["ignition-token"]) == b"token-2"
+
+
+def test_an_agent_machine_that_came_too_early_waits_for_some_event() -> None:
+    """Upstream's hazard H5: nothing wakes it when its AgentCluster gets a ClusterDeployment."""
+    world = CapiWorld()
+    namespace = world.control_plane()
+    incomplete = {"status": {"kubeConfig": None}}
+    world.patch(HOSTED_CONTROL_PLANE, namespace, "example", incomplete, "status")
+    world.agents(1)
+    world.machine_set(namespace, 1)
+    world.run_for(30)
+    machine = name_of(world.all(AGENT_MACHINE, namespace)[0])
+    assert world.says(AGENT_MACHINE, namespace, machine, "AgentReserved") == (
+        "False",
+        "AgentNotYetFound",
+        "Info",
+        "no cluster deployment reference on agentCluster example",
+    )
+    complete = {"status": {"kubeConfig": {"name": "admin-kubeconfig", "key": "kubeconfig"}}}
+    world.patch(HOSTED_CONTROL_PLANE, namespace, "example", complete, "status")
+    world.run_for(600)
+    assert dig(world.find(AGENT_CLUSTER, namespace, "example"), "status", "ready") is True
+    assert world.claims == []
+    world.agent("another")
+    world.run_for(2)
+    assert len(world.claims) == 1

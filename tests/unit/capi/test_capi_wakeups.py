@@ -15,7 +15,7 @@ from labsim.controllers.kube import KubeControllers
 from labsim.controllers.runtime.component import Component
 from labsim.controllers.runtime.effects import Controller, Enqueue, Handler, Key, Program, Result
 from labsim.entropy import Entropy
-from labsim.model.kinds import AGENT, AGENT_MACHINE, MACHINE, MACHINE_SET, NODE
+from labsim.model.kinds import AGENT, AGENT_CLUSTER, AGENT_MACHINE, MACHINE, MACHINE_SET, NODE
 from labsim.model.objects import dig, labels_of, name_of
 
 RESYNC_S = 45.0  # a wake-up that is lost comes again with the next resync
@@ -69,6 +69,8 @@ def story(seed: int, *, careless: bool) -> CapiWorld:
     world = CapiWorld(seed, components=components, install_s=120)
     namespace = world.control_plane()
     world.agents(3)
+    # Machines that come before their AgentCluster has its ClusterDeployment are a hazard of upstream's own.
+    world.run_until(lambda: bool(dig(world.find(AGENT_CLUSTER, namespace, "example"), "status", "ready")), 600)
     world.machine_set(namespace, 2)
     world.run_for(900)
     world.scale(namespace, 3)
