@@ -1,0 +1,1 @@
+"""The Kubernetes API as a library: store, kinds, schemas, writes, patches, watches; no sockets."""
