@@ -60,7 +60,7 @@ class GarbageCollector:
 
         return observe
 
-    def _take_woken(self, obj: Object, owner: str = "") -> Iterable[Key]:  # noqa: ARG002 - the shape of a map
+    def _take_woken(self, obj: Object, owner: str = "") -> Iterable[Key]:
         woken, self._woken = self._woken, []
         return dict.fromkeys(woken)
 
