@@ -1,0 +1,17 @@
+"""Who makes a request of the API server."""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class User:
+    """An authenticated user: name, uid and groups, as authentication found them."""
+
+    name: str
+    uid: str = ""
+    groups: tuple[str, ...] = ()
+
+
+ADMIN = User("system:admin", "", ("system:masters", "system:authenticated"))
