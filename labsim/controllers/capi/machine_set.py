@@ -15,7 +15,7 @@ from labsim.controllers.capi.names import (
     CLUSTER_NAME_LABEL,
     MACHINE_SET_FINALIZER,
 )
-from labsim.controllers.capi.owners import controller_of, is_paused, own
+from labsim.controllers.capi.owners import controller_of, is_owned_by, is_paused, own
 from labsim.controllers.capi.patching import patch_changes
 from labsim.controllers.capi.propagation import propagate
 from labsim.controllers.capi.selectors import is_empty, matcher
@@ -110,6 +110,7 @@ class MachineSets:
     def _steps(self, machine_set: Object, cluster: Object | None) -> Program[None]:
         assert cluster is not None
         _complete(machine_set, cluster)
+        yield from _own_template(machine_set, cluster)
         yield from self._adopt(machine_set)
         yield from self._remediate(machine_set)
         yield from self._propagate(machine_set)
@@ -236,6 +237,17 @@ def _complete(machine_set: Object, cluster: Object) -> None:
             f"failed validation on MachineSet {name_of(machine_set)} label selector, "
             "cannot match Machine template labels"
         )
+
+
+def _own_template(machine_set: Object, cluster: Object) -> Program[None]:
+    """The infrastructure template belongs to the Cluster, and goes with it."""
+    reference = machine_set["spec"]["template"]["spec"]["infrastructureRef"]
+    template = yield from get(AGENT_MACHINE_TEMPLATE, namespace_of(machine_set), reference["name"])
+    if template is None or is_deleting(template) or is_owned_by(template, cluster):
+        return
+    owned = thaw(template)
+    own(owned, cluster)
+    yield from patch_changes(AGENT_MACHINE_TEMPLATE, template, owned)
 
 
 def _until_cached(is_seen: _Seen, names: list[str]) -> Program[None]:

@@ -9,6 +9,7 @@ from labsim.model.kinds import (
     AGENT_CLUSTER,
     AGENT_CLUSTER_INSTALL,
     AGENT_MACHINE,
+    AGENT_MACHINE_TEMPLATE,
     CLUSTER,
     CLUSTER_DEPLOYMENT,
     MACHINE,
@@ -156,6 +157,7 @@ def test_a_deleted_cluster_goes_without_drain_and_gives_its_agents_back() -> Non
     assert world.all(MACHINE_SET, namespace) == []
     assert world.find(AGENT_CLUSTER, namespace, "example") is None
     assert world.find(CLUSTER_DEPLOYMENT, namespace, "example") is None, "collected with its owner"
+    assert world.all(AGENT_MACHINE_TEMPLATE, namespace) == [], "so is the template"
     states = [dig(agent, "status", "debugInfo", "state") for agent in world.all(AGENT, AGENTS)]
     assert states == ["unbinding-pending-user-action"] * 2
     assert len(world.all(NODE, server=world.hosted[OWNER])) == 2, "Nodes are left when everything goes"
