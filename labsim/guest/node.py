@@ -249,14 +249,15 @@ class Kubelet:
             yield Sleep(self._settings.kubelet_retry_s)
 
     def _lost(self) -> Task[None]:
-        self._registered = False
-        yield Log(f'Error updating node status: nodes "{self._facts.name}" not found', "kubelet")
+        if self._registered:
+            self._registered = False
+            yield Log(f'Error updating node status: nodes "{self._facts.name}" not found', "kubelet")
 
     def _heartbeats(self) -> Task[None]:
         """Renew the Lease, every 10 s as upstream; the first request makes it."""
         path = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
         name = self._facts.name
-        exists = True
+        exists, away = True, False
         while self._registered:
             now_s: float = yield Now()
             try:
@@ -267,6 +268,9 @@ class Kubelet:
                     node = yield from self._client.get(self._path)
                     yield from self._client.create(path, self._lease(node, now_s))
                     exists = True
+                if away:  # the cluster may have marked the node Unknown meanwhile: say at once that it is here
+                    away = False
+                    yield from self._report_status()
             except ApiRefused as error:
                 if error.status == 404 and not exists:
                     yield from self._lost()
@@ -274,10 +278,15 @@ class Kubelet:
                 if error.status == 404:
                     exists = False
                     continue
-                yield Log(f"cannot renew the lease: {error}", "kubelet")
+                away = yield from self._cannot_renew(error, away)
             except ConnectionFailed as error:
-                yield Log(f"cannot renew the lease: {error}", "kubelet")
+                away = yield from self._cannot_renew(error, away)
             yield Sleep(self._settings.kubelet_lease_interval_s)
+
+    def _cannot_renew(self, error: Exception, away: bool) -> Task[bool]:
+        if not away:  # one line per outage
+            yield Log(f"cannot renew the lease: {error}", "kubelet")
+        return True
 
     def _lease(self, node: dict[str, Any], now_s: float) -> dict[str, Any]:
         name = self._facts.name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from labsim.guest.effects import Task
+from labsim.guest.effects import ConnectionFailed, Task
 from labsim.guest.service import ServiceAccess
 from labsim.guest.steps import boot_artifacts, checks, install, inventory, upgrade
 from labsim.guest.steps.context import StepContext, StepResult
@@ -37,6 +37,6 @@ def run_step(
         return StepResult(exit_code=-1, error=f"failed to find action for step type {step_type}")
     try:
         result: StepResult | None = yield from step(context, access, arguments)
-    except (ValueError, KeyError, TypeError, OSError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, OSError, ConnectionFailed) as error:
         return StepResult(exit_code=-1, error=f"{step_type}: {type(error).__name__}: {error}")
     return result

@@ -223,7 +223,9 @@ def test_a_reply_that_was_not_taken_is_posted_again() -> None:
 
 def test_unknown_and_broken_steps_are_answered_with_exit_code_minus_one() -> None:
     service = Service()
-    service.polls = [poll(step("free-lunch"), step("upgrade-agent", "{"), step("install", "{}"))]
+    service.polls = [
+        poll(step("free-lunch"), step("upgrade-agent", "{"), step("install", "{}"), step("domain-resolution", "[]"))
+    ]
     carrier = started(service)
     carrier.run_for(1)
     by_type = {reply["step_type"]: reply for reply in service.replies}
