@@ -1,0 +1,188 @@
+"""Who may do what: RBAC over the stored roles and bindings, and the few rights that a cluster has from the start.
+
+`system:masters` may do everything. Kubelets and joining nodes have the rights of upstream's node authorizer and
+bootstrap roles, without its limit to the objects of one's own node: nothing here runs foreign workloads.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+from labsim.kube.errors import ApiError
+from labsim.kube.server import ApiServer
+from labsim.kube.users import User
+from labsim.model.kinds import CLUSTER_ROLE, CLUSTER_ROLE_BINDING, ROLE, ROLE_BINDING
+from labsim.model.objects import Object
+
+VIEWERS = "labsim:viewers"  # the group of the hub's read-only token
+READ = ("get", "list", "watch")
+WRITE = ("create", "update", "patch", "delete", "deletecollection")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Attributes:
+    """What a request wants to do: to a resource, or (where `path` is set) to a path that is none."""
+
+    verb: str
+    group: str = ""
+    resource: str = ""
+    subresource: str = ""
+    namespace: str = ""
+    name: str = ""
+    path: str = ""
+
+    @property
+    def full_resource(self) -> str:
+        return f"{self.resource}/{self.subresource}" if self.subresource else self.resource
+
+
+def _rule(verbs: Sequence[str], groups: Sequence[str], resources: Sequence[str]) -> Object:
+    return {"verbs": list(verbs), "apiGroups": list(groups), "resources": list(resources)}
+
+
+_EVERYTHING: list[Object] = [_rule(["*"], ["*"], ["*"]), {"verbs": ["*"], "nonResourceURLs": ["*"]}]
+_READ_ALL: list[Object] = [_rule(READ, ["*"], ["*"])]
+_REVIEWS = _rule(
+    ["create"],
+    ["authorization.k8s.io", "authentication.k8s.io"],
+    ["selfsubjectaccessreviews", "selfsubjectrulesreviews", "selfsubjectreviews"],
+)
+_DISCOVERY_PATHS = ["/api", "/api/*", "/apis", "/apis/*", "/openapi", "/openapi/*"]
+_PUBLIC_PATHS = ["/healthz", "/healthz/*", "/livez", "/livez/*", "/readyz", "/readyz/*", "/version", "/version/"]
+_JOINING = [_rule(["create", *READ], ["certificates.k8s.io"], ["certificatesigningrequests"])]
+_NODES = [
+    *_JOINING,
+    _rule([*READ, "create", "update", "patch"], [""], ["nodes", "nodes/status"]),
+    _rule([*READ, "create", "delete"], [""], ["pods"]),
+    _rule(["update", "patch"], [""], ["pods/status"]),
+    _rule(["create"], [""], ["pods/eviction"]),
+    _rule(["create", "update", "patch"], ["", "events.k8s.io"], ["events"]),
+    _rule(READ, [""], ["services", "configmaps", "secrets", "persistentvolumeclaims", "serviceaccounts"]),
+    _rule([*READ, *WRITE], ["coordination.k8s.io"], ["leases"]),
+]
+# Rights that come with a group, whatever is stored.
+_OF_GROUPS: dict[str, list[Object]] = {
+    "system:authenticated": [
+        _REVIEWS,
+        {"verbs": ["get"], "nonResourceURLs": [*_DISCOVERY_PATHS, *_PUBLIC_PATHS]},
+    ],
+    "system:unauthenticated": [{"verbs": ["get"], "nonResourceURLs": _PUBLIC_PATHS}],
+    "system:nodes": _NODES,
+    "system:bootstrappers": _JOINING,
+    # A node of a hosted cluster joins with the token of this account of the machine-config-operator.
+    "system:serviceaccounts:openshift-machine-config-operator": _JOINING,
+    VIEWERS: _READ_ALL,
+}
+_WORKLOADS = ("", "apps", "coordination.k8s.io")
+# Default ClusterRoles that bindings may name although nobody has stored them.
+_DEFAULT_ROLES: dict[str, list[Object]] = {
+    "cluster-admin": _EVERYTHING,
+    "admin": [_rule(["*"], ["*"], ["*"])],
+    "edit": [_rule([*READ, *WRITE], _WORKLOADS, ["*"])],
+    "view": [_rule(READ, ["*"], ["*"])],
+    "system:node": _NODES,
+    "system:node-bootstrapper": _JOINING,
+}
+
+
+class Authorizer:
+    """Decides by the roles and bindings that an API server holds now."""
+
+    def __init__(self, server: ApiServer) -> None:
+        self._server = server
+
+    def allows(self, user: User, wanted: Attributes) -> bool:
+        if "system:masters" in user.groups:
+            return True
+        for group in user.groups:
+            rules = _OF_GROUPS.get(group)
+            if rules and any(_covers(rule, wanted) for rule in rules):
+                return True
+        return any(_covers(rule, wanted) for rule in self._bound_rules(user, wanted.namespace))
+
+    def rules(self, user: User, namespace: str) -> list[Object]:
+        """All rules that hold for a user in a namespace (and at the cluster scope)."""
+        if "system:masters" in user.groups:
+            return _EVERYTHING
+        own = [rule for group in user.groups for rule in _OF_GROUPS.get(group, ())]
+        return [*own, *self._bound_rules(user, namespace)]
+
+    def _bound_rules(self, user: User, namespace: str) -> Iterator[Object]:
+        for binding in self._server.list(CLUSTER_ROLE_BINDING)[0]:
+            if _is_subject(binding, user):
+                yield from self._role_rules(binding["roleRef"], "")
+        if namespace:
+            for binding in self._server.list(ROLE_BINDING, namespace)[0]:
+                if _is_subject(binding, user):
+                    yield from self._role_rules(binding["roleRef"], namespace)
+
+    def _role_rules(self, reference: Object, namespace: str) -> Sequence[Object]:
+        name = reference.get("name", "")
+        try:
+            if reference.get("kind") == "Role":
+                role = self._server.get(ROLE, namespace, name)
+            else:
+                role = self._server.get(CLUSTER_ROLE, "", name)
+        except ApiError:
+            return _DEFAULT_ROLES.get(name, []) if reference.get("kind") == "ClusterRole" else []
+        return role.get("rules") or []
+
+
+def forbidden_message(user: User, wanted: Attributes) -> str:
+    """The text of a refusal, as kube-apiserver words it."""
+    if wanted.path:
+        return f'User "{user.name}" cannot {wanted.verb} path "{wanted.path}"'
+    place = f'in the namespace "{wanted.namespace}"' if wanted.namespace else "at the cluster scope"
+    return (
+        f'User "{user.name}" cannot {wanted.verb} resource "{wanted.full_resource}" '
+        f'in API group "{wanted.group}" {place}'
+    )
+
+
+def forbidden_error(user: User, wanted: Attributes) -> ApiError:
+    """The 403 for a request that the user may not make."""
+    if wanted.path:
+        return ApiError(403, "Forbidden", f"forbidden: {forbidden_message(user, wanted)}", {})
+    qualified = f"{wanted.resource}.{wanted.group}" if wanted.group else wanted.resource
+    details = {"name": wanted.name, "group": wanted.group, "kind": wanted.resource}
+    what = f'{qualified} "{wanted.name}"' if wanted.name else qualified
+    return ApiError(
+        403,
+        "Forbidden",
+        f"{what} is forbidden: {forbidden_message(user, wanted)}",
+        {key: value for key, value in details.items() if value},
+    )
+
+
+def _covers(rule: Object, wanted: Attributes) -> bool:
+    verbs = rule.get("verbs") or ()
+    if wanted.verb not in verbs and "*" not in verbs:
+        return False
+    if wanted.path:
+        return any(_path_matches(pattern, wanted.path) for pattern in rule.get("nonResourceURLs") or ())
+    groups = rule.get("apiGroups") or ()
+    if wanted.group not in groups and "*" not in groups:
+        return False
+    resources = rule.get("resources") or ()
+    full = wanted.full_resource
+    if not ("*" in resources or full in resources or (wanted.subresource and f"*/{wanted.subresource}" in resources)):
+        return False
+    names = rule.get("resourceNames")
+    return not names or wanted.name in names
+
+
+def _path_matches(pattern: str, path: str) -> bool:
+    return pattern in ("*", path) or (pattern.endswith("*") and path.startswith(pattern[:-1]))
+
+
+def _is_subject(binding: Object, user: User) -> bool:
+    for subject in binding.get("subjects") or ():
+        kind, name = subject.get("kind"), subject.get("name")
+        if kind == "User" and name == user.name:
+            return True
+        if kind == "Group" and name in user.groups:
+            return True
+        if kind == "ServiceAccount" and user.name == f"system:serviceaccount:{subject.get('namespace', '')}:{name}":
+            return True
+    return False

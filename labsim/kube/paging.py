@@ -1,0 +1,121 @@
+"""Lists in pages: every page is of the revision that the first one showed, read back from the log."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+
+import orjson
+
+from labsim.kube.errors import ApiError, bad_request, expired
+from labsim.kube.server import ApiServer
+from labsim.kube.watch import Matches, changes_since
+from labsim.model.kinds import Kind
+from labsim.model.objects import Object
+
+_VERSION = "meta.k8s.io/v1"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Page:
+    """A part of a list: its objects, the list's revision, how to go on ("" at the end), and how many are left."""
+
+    objects: list[Object]
+    revision: int
+    proceed: str = ""
+    remaining: int | None = None
+
+    def metadata(self) -> Object:
+        made: Object = {"resourceVersion": str(self.revision)}
+        if self.proceed:
+            made["continue"] = self.proceed
+            if self.remaining is not None:
+                made["remainingItemCount"] = self.remaining
+        return made
+
+
+def first_page(objects: list[Object], revision: int, limit: int, *, counted: bool) -> Page:
+    """The first `limit` objects (all of them for 0). `counted` says whether the rest may be counted."""
+    if limit <= 0 or len(objects) <= limit:
+        return Page(objects, revision)
+    shown = objects[:limit]
+    return Page(shown, revision, _token(revision, shown[-1]), len(objects) - limit if counted else None)
+
+
+def next_page(
+    server: ApiServer, kind: Kind, namespace: str | None, matches: Matches | None, token: str, limit: int
+) -> Page:
+    """The page that a token stands for. 410 where the log no longer reaches back to its revision."""
+    revision, start = _read_token(token)
+    past = objects_at(server, kind, namespace, revision)
+    if past is None:
+        raise ApiError(
+            410,
+            "Expired",
+            "The provided continue parameter is too old to display a consistent list result. You can start a new list "
+            "without the continue parameter, or use the continue token in this response to retrieve the remainder of "
+            "the results.",
+        )
+    left = [obj for obj in past if _key(obj) > start and (matches is None or matches(obj))]
+    return first_page(left, revision, limit, counted=matches is None)
+
+
+def objects_at(server: ApiServer, kind: Kind, namespace: str | None, revision: int) -> list[Object] | None:
+    """The objects of a kind as they were at a revision, in order; None where the log does not reach back to it."""
+    now, current = server.list(kind, namespace)
+    if revision >= current:
+        return now
+    changes = changes_since(server, kind, revision)
+    if changes is None:
+        return None
+    state = {_key(obj): obj for obj in now}
+    for change in reversed(changes):
+        if namespace is not None and change.namespace != namespace:
+            continue
+        before = change.previous_object
+        if before is None:
+            state.pop((change.namespace, change.name), None)
+        else:
+            state[change.namespace, change.name] = before
+    return [state[key] for key in sorted(state)]
+
+
+def exact(server: ApiServer, kind: Kind, namespace: str | None, matches: Matches | None, revision: int) -> list[Object]:
+    """The objects at exactly this revision; 410 where it is gone."""
+    past = objects_at(server, kind, namespace, revision)
+    if past is None:
+        raise expired(f"The resourceVersion for the provided list is too old: {revision}")
+    return past if matches is None else [obj for obj in past if matches(obj)]
+
+
+def _key(obj: Object) -> tuple[str, str]:
+    metadata = obj["metadata"]
+    return metadata.get("namespace", ""), metadata["name"]
+
+
+def _token(revision: int, last: Object) -> str:
+    namespace, name = _key(last)
+    raw = orjson.dumps({"v": _VERSION, "rv": revision, "start": f"{namespace}/{name}"})
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+
+
+def _read_token(token: str) -> tuple[int, tuple[str, str]]:
+    try:
+        raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
+        document = orjson.loads(raw)
+    except ValueError as problem:
+        raise bad_request(f"invalid continue token: continue key is not valid: {problem}") from problem
+    if not isinstance(document, dict) or document.get("v") != _VERSION:
+        raise bad_request(
+            "invalid continue token: continue key is not valid: server does not recognize this encoded version"
+        )
+    revision, start = document.get("rv"), document.get("start")
+    if not isinstance(revision, int) or revision <= 0:
+        raise bad_request(
+            "invalid continue token: continue key is not valid: incorrect encoded start resourceVersion "
+            f"(version {_VERSION})"
+        )
+    if not isinstance(start, str) or "/" not in start:
+        raise bad_request(f"invalid continue token: continue key is not valid: empty start key (version {_VERSION})")
+    namespace, _, name = start.partition("/")
+    return revision, (namespace, name)

@@ -1,0 +1,377 @@
+"""The requests about resources: read, list, watch, write, delete, and their subresources."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from labsim.kube import bodies, paging
+from labsim.kube.catalog import Resource, Subresource
+from labsim.kube.errors import ApiError, bad_request
+from labsim.kube.list_options import ListOptions, check_dry_run, dry_run, field_manager, list_options
+from labsim.kube.representation import Form, answer, in_version, negotiate, shaped_list, shaped_object
+from labsim.kube.routes import Route
+from labsim.kube.scales import patch_of_scale, scale_of
+from labsim.kube.server import ApiServer
+from labsim.kube.users import User
+from labsim.kube.watch import WatchOptions, WatchStream, selector
+from labsim.model.http import Request, Response
+from labsim.model.kinds import LEASE
+from labsim.model.objects import Object, dig
+
+NO_METHOD = "the server does not allow this method on the requested resource"
+NO_RESOURCE = "the server could not find the requested resource"
+_DELETE_OPTIONS = ("gracePeriodSeconds", "orphanDependents", "propagationPolicy")
+
+
+class ResourceRequests:
+    """Turns one server's HTTP requests into calls of it."""
+
+    def __init__(self, server: ApiServer, now_s: Callable[[], float]) -> None:
+        self._server = server
+        self._now_s = now_s
+
+    def serve(self, request: Request, route: Route, resource: Resource, user: User) -> Response:
+        """The answer to an authorized request; raises ApiError."""
+        if route.subresource:
+            entry = resource.subresource(route.subresource)
+            if entry is None:
+                raise no_resource()
+            return self._subresource(request, route, resource, entry, user)
+        if route.name:
+            return self._one(request, route, resource, user)
+        return self._collection(request, route, resource, user)
+
+    # -- collections ------------------------------------------------------------------------------------------------
+
+    def _collection(self, request: Request, route: Route, resource: Resource, user: User) -> Response:
+        method = request.method
+        if method in ("GET", "HEAD"):
+            options = list_options(request, watch=route.watch)
+            if options.watch:
+                return self._watch(request, route, resource, options)
+            return self._list(request, route, resource, options)
+        if method == "POST":
+            return self._create(request, route, resource, user)
+        if method == "DELETE":
+            return self._delete_collection(request, route, resource, user)
+        if method in ("PUT", "PATCH") and resource.custom:
+            raise bad_request("name must be provided")
+        raise no_method()
+
+    def _list(self, request: Request, route: Route, resource: Resource, options: ListOptions) -> Response:
+        form = self._form(request, resource)
+        page = self._page(route, resource, options)
+        objects = [in_version(resource.kind, obj) for obj in page.objects] if resource.custom else page.objects
+        include = request.param("includeObject", "Metadata")
+        shaped = shaped_list(form, resource, objects, page.metadata(), now_s=self._now_s(), include=include)
+        return answer(200, shaped, form)
+
+    def _page(self, route: Route, resource: Resource, options: ListOptions) -> paging.Page:
+        server, kind, namespace = self._server, resource.kind, route.namespace
+        fields = f"metadata.name={route.name}" if route.name else options.fields
+        if options.revision is not None and options.revision > server.revision:
+            raise too_large(options.revision, server.revision)
+        if options.proceed:
+            matches = _selector(options.labels, fields)
+            return paging.next_page(server, kind, namespace, matches, options.proceed, options.limit)
+        if options.match == "Exact" and options.revision is not None:
+            matches = _selector(options.labels, fields)
+            objects = paging.exact(server, kind, namespace, matches, options.revision)
+            return paging.first_page(objects, options.revision, options.limit, counted=matches is None)
+        try:
+            objects, revision = server.list(kind, namespace, label_selector=options.labels, field_selector=fields)
+        except ValueError as problem:
+            raise bad_request(str(problem)) from problem
+        limit = 0 if options.revision == 0 else options.limit
+        return paging.first_page(objects, revision, limit, counted=not (options.labels or fields))
+
+    def _watch(self, request: Request, route: Route, resource: Resource, options: ListOptions) -> Response:
+        form = self._form(request, resource)
+        fields = options.fields
+        if route.name:  # the old path /watch/.../NAME
+            fields = f"{fields},metadata.name={route.name}".lstrip(",")
+        since = options.revision or 0
+        wanted = WatchOptions(
+            namespace=route.namespace,
+            labels=options.labels,
+            fields=fields,
+            since=0 if options.initial_events else since,
+            initial=options.initial_events is not False,
+            end_bookmark=bool(options.initial_events),
+            bookmarks=options.bookmarks,
+            timeout_s=options.timeout_s,
+            form=form,
+            include=request.param("includeObject", "Metadata"),
+        )
+        try:
+            stream = WatchStream(self._server, resource, wanted, self._now_s)
+        except ValueError as problem:
+            raise bad_request(str(problem)) from problem
+        headers = {"content-type": form.media_type, "cache-control": "no-cache, private"}
+        return Response(status=200, headers=headers, stream=stream)
+
+    def _create(self, request: Request, route: Route, resource: Resource, user: User) -> Response:
+        form = self._form(request, resource)
+        is_dry = dry_run(request, "CreateOptions")
+        obj = self._body(request, resource, route)
+        made = self._server.create(obj, resource.kind, user=user, manager=field_manager(request), dry_run=is_dry)
+        return self._answer(201, made, request, resource, form)
+
+    def _delete_collection(self, request: Request, route: Route, resource: Resource, user: User) -> Response:
+        if "deletecollection" not in resource.verbs:
+            raise no_method()
+        form = self._form(request, resource)
+        options = self._delete_options(request)
+        page = self._page(route, resource, list_options(request))
+        deleted = []
+        for obj in page.objects:
+            metadata = obj["metadata"]
+            left = self._server.delete(
+                resource.kind, metadata.get("namespace", ""), metadata["name"], options=options, user=user
+            )
+            deleted.append(in_version(resource.kind, obj if left is None else left))
+        shaped = shaped_list(form, resource, deleted, page.metadata(), now_s=self._now_s())
+        return answer(200, shaped, form)
+
+    # -- one object -------------------------------------------------------------------------------------------------
+
+    def _one(self, request: Request, route: Route, resource: Resource, user: User) -> Response:
+        method = request.method
+        if method in ("GET", "HEAD"):
+            if route.watch:
+                return self._watch(request, route, resource, list_options(request, watch=True))
+            return self._get(request, route, resource)
+        if method == "PUT":
+            return self._update(request, route, resource, user)
+        if method == "PATCH":
+            return self._patch(request, route, resource, user)
+        if method == "DELETE":
+            return self._delete(request, route, resource, user)
+        raise no_method()
+
+    def _get(self, request: Request, route: Route, resource: Resource) -> Response:
+        form = self._form(request, resource)
+        if request.query:
+            revision = list_options(request, watch=False).revision
+            if revision is not None and revision > self._server.revision:
+                raise too_large(revision, self._server.revision)
+        return self._answer(200, self._read(route, resource), request, resource, form)
+
+    def _read(self, route: Route, resource: Resource) -> Object:
+        return self._server.get(resource.kind, route.namespace or "", route.name)
+
+    def _update(
+        self, request: Request, route: Route, resource: Resource, user: User, subresource: str = ""
+    ) -> Response:
+        form = self._form(request, resource)
+        is_dry = dry_run(request, "UpdateOptions")
+        obj = self._body(request, resource, route)
+        manager = field_manager(request)
+        try:
+            made = self._server.update(
+                obj, resource.kind, subresource=subresource, user=user, manager=manager, dry_run=is_dry
+            )
+        except ApiError as error:
+            # Leases are the kind whose PUT also creates.
+            if error.code != 404 or resource.kind != LEASE or subresource:
+                raise
+            made = self._server.create(obj, resource.kind, user=user, manager=manager, dry_run=is_dry)
+            return self._answer(201, made, request, resource, form)
+        return self._answer(200, made, request, resource, form)
+
+    def _patch(self, request: Request, route: Route, resource: Resource, user: User, subresource: str = "") -> Response:
+        form = self._form(request, resource)
+        is_dry = dry_run(request, "PatchOptions")
+        patch_type, body = bodies.patch_body(request, builtin=not resource.custom)
+        namespace = route.namespace or ""
+        status = 200
+        if patch_type == bodies.APPLY_PATCH and not self._exists(route, resource):
+            status = 201
+        made = self._server.patch(
+            resource.kind,
+            namespace,
+            route.name,
+            body,
+            patch_type=patch_type,
+            subresource=subresource,
+            user=user,
+            manager=request.param("fieldManager") if patch_type == bodies.APPLY_PATCH else field_manager(request),
+            force=request.param("force") in ("true", "1"),
+            dry_run=is_dry,
+        )
+        if subresource == "scale":
+            return answer(status, scale_of(resource, made))
+        return self._answer(status, made, request, resource, form)
+
+    def _exists(self, route: Route, resource: Resource) -> bool:
+        try:
+            self._read(route, resource)
+        except ApiError:
+            return False
+        return True
+
+    def _delete(self, request: Request, route: Route, resource: Resource, user: User) -> Response:
+        form = self._form(request, resource)
+        options = self._delete_options(request)
+        present = self._read(route, resource)
+        if options.get("dryRun"):
+            return answer(200, _deleted(resource, present), form)
+        left = self._server.delete(resource.kind, route.namespace or "", route.name, options=options, user=user)
+        if left is None:
+            return answer(200, _deleted(resource, present))
+        return self._answer(200, left, request, resource, form)
+
+    # -- subresources -----------------------------------------------------------------------------------------------
+
+    def _subresource(
+        self, request: Request, route: Route, resource: Resource, entry: Subresource, user: User
+    ) -> Response:
+        verb = {"GET": "get", "HEAD": "get", "PUT": "update", "PATCH": "patch", "POST": "create"}.get(request.method)
+        if verb not in entry.verbs:
+            raise no_method()
+        name = entry.name
+        if name == "scale":
+            return self._scale(request, route, resource, user)
+        if name == "eviction":
+            options = self._delete_options(request, evicting=True)
+            self._server.delete(resource.kind, route.namespace or "", route.name, options=options, user=user)
+            return answer(201, {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"})
+        if name == "binding":
+            return self._bind(request, route, resource, user)
+        if verb == "get":
+            return self._get(request, route, resource)
+        if verb == "update":
+            return self._update(request, route, resource, user, name)
+        if verb == "patch":
+            return self._patch(request, route, resource, user, name)
+        raise no_resource()
+
+    def _scale(self, request: Request, route: Route, resource: Resource, user: User) -> Response:
+        if request.method in ("GET", "HEAD"):
+            return answer(200, scale_of(resource, self._read(route, resource)))
+        if request.method == "PATCH":
+            return self._patch(request, route, resource, user, "scale")
+        scale = bodies.object_body(request, builtin=True)
+        made = self._server.patch(
+            resource.kind,
+            route.namespace or "",
+            route.name,
+            patch_of_scale(scale),
+            patch_type="application/merge-patch+json",
+            subresource="scale",
+            user=user,
+            manager=field_manager(request),
+            dry_run=dry_run(request, "UpdateOptions"),
+        )
+        return answer(200, scale_of(resource, made))
+
+    def _bind(self, request: Request, route: Route, resource: Resource, user: User) -> Response:
+        node = dig(bodies.object_body(request, builtin=True), "target", "name", default="")
+        self._server.patch(
+            resource.kind,
+            route.namespace or "",
+            route.name,
+            {"spec": {"nodeName": node}},
+            patch_type="application/merge-patch+json",
+            user=user,
+            manager=field_manager(request),
+        )
+        return answer(201, {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"})
+
+    # -- parts ------------------------------------------------------------------------------------------------------
+
+    def _form(self, request: Request, resource: Resource) -> Form:
+        accept = request.headers.get("accept")
+        return negotiate(accept, builtin=not resource.custom) if accept else _PLAIN
+
+    def _answer(self, status: int, obj: Object, request: Request, resource: Resource, form: Form) -> Response:
+        obj = in_version(resource.kind, obj)
+        if form.shape:
+            include = request.param("includeObject", "Metadata")
+            obj = shaped_object(form, resource, obj, now_s=self._now_s(), include=include)
+        return answer(status, obj, form)
+
+    def _body(self, request: Request, resource: Resource, route: Route) -> Object:
+        """The object of a write, with kind, apiVersion, name and namespace in agreement with the URL."""
+        obj = bodies.object_body(request, builtin=not resource.custom)
+        kind = resource.kind
+        given = (obj.get("apiVersion"), obj.get("kind"))
+        if given == (None, None) and not resource.custom:
+            obj.update(apiVersion=kind.api_version, kind=kind.kind)
+        elif given != (kind.api_version, kind.kind):
+            raise bad_request(
+                f"the object provided is unrecognized (must be of type {kind.kind} of {kind.api_version}): "
+                f"it says kind {given[1]!r}, apiVersion {given[0]!r}"
+            )
+        metadata = obj.setdefault("metadata", {})
+        if not isinstance(metadata, dict) or not all(
+            isinstance(metadata.get(key, ""), str) for key in ("name", "namespace", "generateName")
+        ):
+            raise bad_request("metadata must be an object, its name and namespace must be texts")
+        _agree(metadata, "namespace", route.namespace)
+        if route.name:
+            if metadata.get("name", route.name) != route.name:
+                raise bad_request(
+                    f"the name of the object ({metadata['name']}) does not match the name on the URL ({route.name})"
+                )
+            metadata["name"] = route.name
+        return obj
+
+    def _delete_options(self, request: Request, *, evicting: bool = False) -> dict[str, Any]:
+        options: dict[str, Any] = {}
+        if request.body:
+            options = bodies.object_body(request, builtin=True)
+            if evicting:
+                options = options.get("deleteOptions") or {}
+            elif options.get("kind", "DeleteOptions") != "DeleteOptions":
+                raise bad_request(f"the body of a DELETE must be DeleteOptions, it is {options.get('kind')!r}")
+        for name in _DELETE_OPTIONS:
+            value = request.param(name)
+            if value and name not in options:
+                options[name] = int(value) if value.lstrip("-").isdigit() else value
+        check_dry_run(list(options.get("dryRun") or ()), "DeleteOptions")
+        if dry_run(request, "DeleteOptions"):
+            options["dryRun"] = ["All"]
+        return options
+
+
+_PLAIN = Form()
+
+
+def _selector(labels: str, fields: str) -> Callable[[Object], bool] | None:
+    try:
+        return selector(labels, fields)
+    except ValueError as problem:
+        raise bad_request(str(problem)) from problem
+
+
+def _agree(metadata: Object, field: str, wanted: str | None) -> None:
+    if wanted is None:
+        return
+    if metadata.get(field) not in (None, "", wanted):
+        raise bad_request(f"the {field} of the provided object does not match the {field} sent on the request")
+    metadata[field] = wanted
+
+
+def _deleted(resource: Resource, obj: Object) -> Object:
+    """The Status that says that an object is gone."""
+    details = {"name": obj["metadata"]["name"], "kind": resource.kind.plural, "uid": obj["metadata"].get("uid", "")}
+    if resource.kind.group:
+        details["group"] = resource.kind.group
+    return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
+
+
+def no_method() -> ApiError:
+    return ApiError(405, "MethodNotAllowed", NO_METHOD)
+
+
+def no_resource() -> ApiError:
+    return ApiError(404, "NotFound", NO_RESOURCE)
+
+
+def too_large(wanted: int, current: int) -> ApiError:
+    """A resourceVersion of the future. Upstream waits some seconds before it says so; here the client waits."""
+    causes = [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]
+    message = f"Timeout: Too large resource version: {wanted}, current: {current}"
+    return ApiError(504, "Timeout", message, {"causes": causes, "retryAfterSeconds": 1})
