@@ -1,7 +1,7 @@
 """Shows what a discovery ISO holds: ours, the image service's, or a bare RHCOS live image.
 
-Works on the paths of the RHCOS layout and mounts nothing. The Ignition carries a pull secret and tokens; they are masked
-unless somebody asks for them.
+Works on the paths of the RHCOS layout and mounts nothing. The Ignition carries a pull secret and tokens; they are
+masked unless somebody asks for them.
 """
 
 from __future__ import annotations

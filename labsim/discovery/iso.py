@@ -15,10 +15,11 @@ import os
 import subprocess
 import tempfile
 import threading
-import time
+import time as real_time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pycdlib
 import pycdlib.dates
@@ -172,10 +173,10 @@ def write_bootable_iso(target: Path, content: IsoContent) -> Path:
 
 
 def _mkisofs_arguments(volume_id: str, mbr: Path, image: Path, tree: Path) -> list[str]:
-    stamp = time.strftime("%Y%m%d%H%M%S00", time.gmtime(ISO_TIME_S))
+    stamp = real_time.strftime("%Y%m%d%H%M%S00", real_time.gmtime(ISO_TIME_S))
     return [
         *("-as", "mkisofs", "-quiet", "-V", volume_id, "-R", "-uid", "0", "-gid", "0", "-dir-mode", "0555"),
-        *("-file-mode", "0444", f"--modification-date={stamp}", f"--set_all_file_dates={stamp}"),
+        *("-file-mode", "0444", f"--modification-date={stamp}", "--set_all_file_dates", f"={ISO_TIME_S}"),
         *("-b", "isolinux/isolinux.bin", "-c", "isolinux/boot.cat"),
         *("-no-emul-boot", "-boot-load-size", "4", "-boot-info-table"),
         *("-isohybrid-mbr", str(mbr), "-o", str(image), str(tree)),
@@ -245,18 +246,18 @@ class _FixedTime(ModuleType):
         super().__init__("time")
 
     def __getattr__(self, name: str) -> object:
-        return getattr(time, name)
+        return getattr(real_time, name)
 
     @staticmethod
     def time() -> float:
         return float(ISO_TIME_S)
 
     @staticmethod
-    def localtime(seconds: float = ISO_TIME_S) -> time.struct_time:
-        return time.gmtime(seconds)
+    def localtime(seconds: float = ISO_TIME_S) -> real_time.struct_time:
+        return real_time.gmtime(seconds)
 
 
-_DATED_MODULES = (pycdlib.pycdlib, pycdlib.headervd, pycdlib.dates)
+_DATED_MODULES: tuple[Any, ...] = (pycdlib.pycdlib, pycdlib.headervd, pycdlib.dates)
 _dates_lock = threading.Lock()
 
 
@@ -271,4 +272,4 @@ def _fixed_dates() -> Iterator[None]:
             yield
         finally:
             for module in _DATED_MODULES:
-                module.time = time
+                module.time = real_time

@@ -1,0 +1,225 @@
+"""The disk of an installed machine: a copy of the hybrid discovery ISO, which starts as a disk too, and a record store.
+
+    0 ................ image end, rounded up to 1 MiB, plus 1 MiB ........................ + 16 MiB
+    | boot sector, boot loader, kernel, initrd (the ISO as it is) | record store: Ignition and /var/lib |
+
+The image is the simplest thing that really boots under a BIOS: no partition, file system or boot loader has to be made
+in the guest. The kernel cannot tell whether the same image was read as CD or as disk, so one word of the disk's
+boot menu says it, changed in place because all its values have the same length:
+
+    labsim.boot=iso   the discovery system: a CD, or the image written to a stick by a person
+    labsim.boot=dsk   the installed system; its Ignition lies in the record store
+    labsim.boot=rcl   reclaim: the discovery system once more, from the installed disk; set back to dsk by that boot
+
+Reclaim downloads kernel and initrd of the hub's image. The image on the disk holds the same system, so what is kept of
+the download is what differs: the Ignition at the end of the initrd. A hub whose image is newer than the disk's is
+served by the older discovery system until the disk is written again; the agent's version is not in the image.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+from labsim.guest.cpio import ignition_of_initrd
+from labsim.guest.iso9660 import IsoReader, reader_of
+from labsim.guest.record_store import STORE_BYTES, RecordStore
+
+MARKER = b"labsim.boot="
+BOOT_ISO, BOOT_DISK, BOOT_RECLAIM = b"iso", b"dsk", b"rcl"
+MENU_PATH = "/isolinux/isolinux.cfg"
+IDENTITY_PATH = "/labsim/image.json"
+IGNITION_RECORD = "boot/ignition"
+RECLAIM_RECORD = "boot/reclaim-ignition"
+RECLAIM_COMMAND_LINE_RECORD = "boot/reclaim-command-line"
+SURROUNDINGS_PREFIX = "lab"  # + path: files that the lab, not the Ignition of the installed system, gives a machine
+FILE_PREFIX = "file"  # + path
+MIB = 1 << 20
+SECTOR_BYTES = 512
+COPY_BYTES = MIB
+BLOCK_DEVICES = "/sys/class/block"
+
+
+def store_offset(image_bytes: int) -> int:
+    """Where the record store begins behind an image of this size."""
+    return (image_bytes + MIB - 1) // MIB * MIB + MIB
+
+
+class DiskImage:
+    """An open disk or CD that holds our image. Use `open_image`; close() when done."""
+
+    def __init__(self, path: str, fileno: int, iso: IsoReader) -> None:
+        self.path = path
+        self.fileno = fileno
+        self.iso = iso
+
+    def close(self) -> None:
+        os.close(self.fileno)
+
+    @property
+    def image_bytes(self) -> int:
+        return self.iso.size_bytes
+
+    def store(self) -> RecordStore | None:
+        return RecordStore.open(self.fileno, store_offset(self.image_bytes))
+
+    def boot_marker(self) -> bytes:
+        """iso, dsk or rcl; empty where the menu holds no such word."""
+        extent = self.iso.find(MENU_PATH)
+        menu = os.pread(self.fileno, extent.length, extent.offset)
+        _, found, rest = menu.partition(MARKER)
+        return rest[:3] if found else b""
+
+    def set_boot_marker(self, value: bytes) -> None:
+        """Change the word in the disk's boot menu. Raises OSError where it cannot be written."""
+        extent = self.iso.find(MENU_PATH)
+        menu = os.pread(self.fileno, extent.length, extent.offset)
+        position = menu.find(MARKER)
+        if position < 0:
+            raise OSError(errno.EINVAL, f"{self.path} has no boot menu of ours")
+        os.pwrite(self.fileno, value, extent.offset + position + len(MARKER))
+        os.fsync(self.fileno)
+
+
+def open_image(path: str, *, writable: bool = False) -> DiskImage | None:
+    """Open a device or file that holds an image of ours, or None."""
+    try:
+        fileno = os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
+    except OSError:
+        return None
+    iso = reader_of(lambda offset, length: os.pread(fileno, length, offset))
+    if iso is None or not iso.has(IDENTITY_PATH) or not iso.has(MENU_PATH):
+        os.close(fileno)
+        return None
+    return DiskImage(path, fileno, iso)
+
+
+def block_devices() -> list[str]:
+    """Whole disks and CDs of this machine, CDs first, by name."""
+    found = []
+    for name in sorted(os.listdir(BLOCK_DEVICES)):
+        if os.path.exists(f"{BLOCK_DEVICES}/{name}/partition") or name.startswith(("loop", "ram", "zram")):
+            continue
+        found.append(f"/dev/{name}")
+    return sorted(found, key=lambda path: (not path.startswith("/dev/sr"), path))
+
+
+def installed_disk(devices: list[str], markers: tuple[bytes, ...]) -> DiskImage | None:
+    """The first disk, CDs apart, that carries our image with one of these boot markers and a record store."""
+    for device in devices:
+        if device.startswith("/dev/sr"):
+            continue
+        image = open_image(device, writable=True)
+        if image is None:
+            continue
+        if image.boot_marker() in markers and image.store() is not None:
+            return image
+        image.close()
+    return None
+
+
+class DiskWriter:
+    """Installs the system on a disk: the answer to WriteDisk and SetBootEntry.
+
+    The first part takes the boot sector away and the last one writes it, so a disk whose writing was cut short does not
+    start. `surroundings` are files that the lab gives the machine whatever system runs on it (/etc/hosts and the pace
+    of its clock): the pointer Ignition of an installed node does not repeat them.
+    """
+
+    def __init__(self, devices: list[str], surroundings: dict[str, bytes]) -> None:
+        self._devices = devices
+        self._surroundings = surroundings
+        self._first_sector: dict[str, bytes] = {}
+
+    def write_part(self, device: str, part: int, parts: int, ignition: bytes) -> None:
+        """Write one part. Raises OSError where there is no such disk, no image to copy, or no room."""
+        target = str(Path(device).resolve())
+        source = self._source(target)
+        try:
+            if part == 0:
+                self._begin(source, target)
+            if source.path != target:
+                self._copy(source, target, part, parts)
+            if part == parts - 1:
+                self._finish(source, target, ignition)
+        finally:
+            source.close()
+
+    def set_boot_entry(self, initrd: bytes, command_line: str) -> None:
+        """Make the installed disk start the discovery system once. Raises OSError where nothing is installed here."""
+        ignition = ignition_of_initrd(initrd)
+        if ignition is None:
+            raise OSError(errno.EINVAL, "the initrd carries no Ignition")
+        disk = installed_disk(self._devices, (BOOT_DISK, BOOT_RECLAIM))
+        store = disk.store() if disk is not None else None
+        if disk is None or store is None:
+            raise OSError(errno.ENODEV, "this machine was not started from a disk of its own")
+        try:
+            store.put(RECLAIM_RECORD, ignition, 0o600)
+            store.put(RECLAIM_COMMAND_LINE_RECORD, command_line.encode(), 0o600)
+            disk.set_boot_marker(BOOT_RECLAIM)
+        finally:
+            disk.close()
+
+    def _source(self, target: str) -> DiskImage:
+        """The image to install: a CD or another disk, else the target's own (a reclaimed machine has no CD)."""
+        for device in [*(device for device in self._devices if device != target), target]:
+            image = open_image(device)
+            if image is not None:
+                return image
+        raise OSError(errno.ENOMEDIUM, "no medium of this machine holds the system to install")
+
+    def _begin(self, source: DiskImage, target: str) -> None:
+        needed = store_offset(source.image_bytes) + STORE_BYTES
+        fileno = os.open(target, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            size = os.lseek(fileno, 0, os.SEEK_END)
+            if size < needed:
+                raise OSError(errno.ENOSPC, f"{target} has {size} bytes, {needed} are needed")
+            self._first_sector[target] = os.pread(source.fileno, SECTOR_BYTES, 0)
+            os.pwrite(fileno, bytes(SECTOR_BYTES), 0)
+            os.fsync(fileno)
+        finally:
+            os.close(fileno)
+
+    def _copy(self, source: DiskImage, target: str, part: int, parts: int) -> None:
+        """Copy this part's share of the image, whole MiB, without its first sector."""
+        blocks = (source.image_bytes + COPY_BYTES - 1) // COPY_BYTES
+        fileno = os.open(target, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            for block in range(blocks * part // parts, blocks * (part + 1) // parts):
+                skip = SECTOR_BYTES if block == 0 else 0
+                start = block * COPY_BYTES + skip
+                length = min((block + 1) * COPY_BYTES, source.image_bytes) - start
+                _write_all(fileno, os.pread(source.fileno, length, start), start)
+            os.fsync(fileno)
+        finally:
+            os.close(fileno)
+
+    def _finish(self, source: DiskImage, target: str, ignition: bytes) -> None:
+        fileno = os.open(target, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            store = RecordStore.create(fileno, store_offset(source.image_bytes))
+            store.put(IGNITION_RECORD, ignition, 0o600)
+            for path, data in self._surroundings.items():
+                store.put(SURROUNDINGS_PREFIX + path, data)
+        finally:
+            os.close(fileno)
+        image = open_image(target, writable=True)
+        if image is None:
+            raise OSError(errno.EIO, f"{target} does not hold what was written to it")
+        try:
+            image.set_boot_marker(BOOT_DISK)
+            first = self._first_sector.pop(target, b"") or os.pread(source.fileno, SECTOR_BYTES, 0)
+            _write_all(image.fileno, first, 0)
+            os.fsync(image.fileno)
+        finally:
+            image.close()
+
+
+def _write_all(fileno: int, data: bytes, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(fileno, view, offset)
+        view, offset = view[written:], offset + written
