@@ -304,7 +304,7 @@ class Engine:
                 field_selector=effect.field_selector,
             )
             return objects
-        return _write(server, effect, effect.field_manager or actor.component)
+        return _write(server, effect, effect.field_manager)
 
 
 def _write(server: ApiServer, effect: Write, manager: str) -> Any:
