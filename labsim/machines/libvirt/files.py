@@ -1,0 +1,98 @@
+"""The files of one lab's machines: a directory for each, with sparse disks and the console. Marked as the lab's."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+from labsim.errors import LabError
+from labsim.machines.driver import MachineSpec
+from labsim.machines.libvirt.errors import from_os
+
+MARK_FILE = "labsim-mark"
+CONSOLE_FILE = "console.log"
+
+
+class MachineFiles:
+    """Directory `<folder>/machines/<name>`; `mark` says whose it is."""
+
+    def __init__(self, folder: Path, mark: str) -> None:
+        self._root = folder.resolve() / "machines"
+        self._mark = mark
+
+    def directory(self, name: str) -> Path:
+        if not re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", name):
+            raise LabError(f"{name!r} cannot be a machine's name", hint="lower-case letters, digits, '-' and '.'")
+        return self._root / name
+
+    def console(self, name: str) -> Path:
+        return self.directory(name) / CONSOLE_FILE
+
+    def disks(self, spec: MachineSpec) -> list[Path]:
+        return [self.directory(spec.name) / f"{disk.name}.raw" for disk in spec.disks]
+
+    def make(self, spec: MachineSpec) -> None:
+        """The directory and the disks exist. Contents are kept; a disk may grow and never shrinks."""
+        directory = self.directory(spec.name)
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            (directory / MARK_FILE).write_text(self._mark + "\n")
+            self.console(spec.name).touch()
+            for disk, path in zip(spec.disks, self.disks(spec), strict=True):
+                _make_disk(path, disk.size_bytes)
+        except OSError as error:
+            raise from_os(error, f"making the files of machine {spec.name!r}") from error
+
+    def console_bytes(self, name: str) -> bytes:
+        """All that the serial port wrote, oldest first: virtlogd moves a long log to console.log.0, .1 and so on."""
+        console = self.console(name)
+        parts = sorted(console.parent.glob(CONSOLE_FILE + ".[0-9]"), reverse=True)
+        try:
+            return b"".join(part.read_bytes() for part in (*parts, console) if part.exists())
+        except OSError as error:
+            raise from_os(error, f"reading the console of machine {name!r}") from error
+
+
+def _make_disk(path: Path, size_bytes: int) -> None:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        present = os.fstat(descriptor).st_size
+        if present > size_bytes:
+            raise LabError(
+                f"disk {path.name} of machine {path.parent.name!r} would shrink from {present} to {size_bytes} bytes",
+                hint="remove the machine first: its disk's contents cannot be kept",
+            )
+        os.ftruncate(descriptor, size_bytes)
+    finally:
+        os.close(descriptor)
+
+
+def remove_directory(directory: Path, mark: str) -> None:
+    """Delete a machine's directory if it carries `mark`; one that a crash left without a mark must be empty."""
+    if directory.is_symlink():
+        raise LabError(f"{directory} is a link, not a machine's directory", hint="look at it, and remove it yourself")
+    if not directory.exists():
+        return
+    try:
+        marked = directory / MARK_FILE
+        text = marked.read_text().strip() if marked.exists() else ""
+        if text == mark:
+            shutil.rmtree(directory)
+        elif text == "":
+            _remove_unmarked(directory)
+        else:
+            raise LabError(f"{directory} belongs to {text!r}, not to {mark!r}", hint="nothing was deleted")
+    except OSError as error:
+        raise from_os(error, f"deleting {directory}") from error
+
+
+def _remove_unmarked(directory: Path) -> None:
+    """Between mkdir and the written mark a crash leaves nothing, or an empty mark file."""
+    strangers = [child.name for child in directory.iterdir() if child.name != MARK_FILE]
+    if strangers:
+        raise LabError(
+            f"{directory} carries no mark and holds {strangers[0]!r}", hint="look at it, and remove it yourself"
+        )
+    shutil.rmtree(directory)
