@@ -57,8 +57,10 @@ from labsim.model.objects import (
     namespace_of,
     owner_reference,
     parse_timestamp,
+    uid_of,
 )
 
+_AUTOSCALER = "hypershift.openshift.io/enable-cluster-autoscaler"
 # Which workload has to be available before something answers at a published Service.
 _SERVED_BY = {
     "kube-apiserver": ("kube-apiserver", "kube-apiserver"),
@@ -87,6 +89,7 @@ class ControlPlane:
         self._entropy = entropy
         self._observed = observed
         self._pki = pki
+        self._checked: dict[tuple[str, str], tuple[object, ...]] = {}
 
     def controller(self) -> Controller:
         return Controller(
@@ -109,6 +112,7 @@ class ControlPlane:
             return DONE
         if is_deleting(hcp):
             yield Withdraw(key_text(key), "")
+            self._checked = {place: mark for place, mark in self._checked.items() if place[0] != key.namespace}
             self._observed.forget(key_text(key))
             yield from change_finalizer(hcp, HOSTED_CONTROL_PLANE, FINALIZER, present=False)
             return DONE
@@ -153,9 +157,17 @@ class ControlPlane:
                 if wait_s > 0:
                     rollout.due_in(wait_s)
                     continue
-            made = yield from ensure(self._workload(component, hcp, replicated), component.kind)
-            rollout.workloads[component.name] = made
+            if not self._is_as_wanted(component, hcp, present.get(component.name)):
+                made = yield from ensure(self._workload(component, hcp, replicated), component.kind)
+                rollout.workloads[component.name] = made
+                self._checked[namespace_of(hcp), component.name] = _mark(hcp, made)
         return rollout
+
+    def _is_as_wanted(self, component: Component, hcp: Object, present: Object | None) -> bool:
+        """Whether neither side has changed since a pass that found or made the workload as it must be."""
+        if present is None:
+            return False
+        return self._checked.get((namespace_of(hcp), component.name)) == _mark(hcp, present)
 
     def _wait_s(self, component: Component, hcp: Object, present: dict[str, Object], moment_s: float) -> float | None:
         """Seconds until a component that is not there yet appears; None while what it waits for is not available."""
@@ -175,7 +187,7 @@ class ControlPlane:
             annotations[READY_CONTAINERS] = "2" if has_workers else "1"
         replicas = component.replicas_ha if replicated else 1
         if component.name == "cluster-autoscaler":
-            replicas = 1 if annotations_of(hcp).get("hypershift.openshift.io/enable-cluster-autoscaler") else 0
+            replicas = 1 if annotations_of(hcp).get(_AUTOSCALER) else 0
         made = workload(
             component.kind,
             namespace_of(hcp),
@@ -213,6 +225,18 @@ class ControlPlane:
             serving = pki.ignition_serving if service == "ignition-server" else pki.api_serving
             yield Publish(service, owner, endpoint.host, endpoint.port, serving.cert_pem, serving.key_pem)
             self._observed.published.add(entry)
+
+
+def _mark(hcp: Object, workload_object: Object) -> tuple[object, ...]:
+    """What decides whether a workload has to be compared again."""
+    return (
+        uid_of(hcp),
+        hcp["metadata"].get("generation"),
+        condition_status(hcp, "DataPlaneConnectionAvailable"),
+        annotations_of(hcp).get(_AUTOSCALER),
+        uid_of(workload_object),
+        workload_object["metadata"].get("generation"),
+    )
 
 
 def _available_since_s(workload_object: Object | None, moment_s: float) -> float | None:

@@ -21,22 +21,28 @@ class Condition(NamedTuple):
 
 def contains(present: Any, wanted: Any) -> bool:
     """Whether `present` already says everything that `wanted` says; lists must be equally long."""
-    if isinstance(wanted, Mapping):
-        return isinstance(present, Mapping) and all(
-            key in present and contains(present[key], value) for key, value in wanted.items()
-        )
-    if isinstance(wanted, list):
-        return (
-            isinstance(present, list)
-            and len(present) == len(wanted)
-            and all(contains(mine, theirs) for mine, theirs in zip(present, wanted, strict=True))
-        )
+    if present is wanted:
+        return True
+    if type(wanted) is dict:
+        if type(present) is not dict:
+            return False
+        for key, value in wanted.items():
+            if key not in present:
+                return False
+            mine = present[key]
+            if mine is not value and not contains(mine, value):
+                return False
+        return True
+    if type(wanted) is list:
+        if type(present) is not list or len(present) != len(wanted):
+            return False
+        return all(contains(mine, theirs) for mine, theirs in zip(present, wanted, strict=True))
     return bool(present == wanted)
 
 
 def overlay(present: Any, wanted: Any) -> Any:
     """`present` with everything that `wanted` says; lists are replaced."""
-    if not (isinstance(present, Mapping) and isinstance(wanted, Mapping)):
+    if not (isinstance(present, dict) and isinstance(wanted, dict)):
         return wanted
     merged = dict(present)
     for key, value in wanted.items():
