@@ -1,8 +1,7 @@
-"""CEL validation rules (x-kubernetes-validations), evaluated with the cel-python library.
+"""CEL validation rules (x-kubernetes-validations), evaluated by the `cel` library (common-expression-language).
 
 The library is loaded when the first rule is evaluated, and programs are compiled once. A rule that names `oldSelf` is a
-transition rule: it counts only where there was a value before. A rule
-that fails to evaluate counts as broken, as upstream.
+transition rule: it counts only where there was a value before. A rule that fails to evaluate counts as broken.
 """
 
 from __future__ import annotations
@@ -47,11 +46,7 @@ def broken_rules(rules: Iterable[Rule], value: Any, old: Any, path: str) -> Iter
         if rule.is_transition and old is None:
             continue
         if activation is None:
-            from celpy.adapter import json_to_cel
-
-            activation = {"self": json_to_cel(value)}
-            if old is not None:
-                activation["oldSelf"] = json_to_cel(old)
+            activation = {"self": value} if old is None else {"self": value, "oldSelf": old}
         if not _holds(rule.expression, activation):
             text = rule.message or f"failed rule: {rule.expression}"
             yield {
@@ -62,17 +57,14 @@ def broken_rules(rules: Iterable[Rule], value: Any, old: Any, path: str) -> Iter
 
 
 def _holds(expression: str, activation: dict[str, Any]) -> bool:
-    from celpy.evaluation import CELEvalError
-
     try:
-        return bool(_program(expression).evaluate(activation))
-    except CELEvalError:
+        return bool(_program(expression).execute(activation))
+    except (RuntimeError, TypeError, ValueError):
         return False
 
 
 @functools.lru_cache(maxsize=1024)
 def _program(expression: str) -> Any:
-    import celpy
+    import cel
 
-    environment = celpy.Environment()
-    return environment.program(environment.compile(expression))
+    return cel.compile(expression)

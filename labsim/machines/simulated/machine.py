@@ -25,6 +25,7 @@ ISO_BOOT_S = (60.0, 100.0)
 DISK_BOOT_S = (40.0, 70.0)
 GRACEFUL_STOP_S = 5.0
 WRITE_DISK_S = (150.0, 260.0)  # the whole image; parts take their share
+RUNTIME_FILES = ("/run/", "/tmp/", "/var/")  # noqa: S108  (paths of the machine: nothing there shows in the inventory)
 REQUEST_DELAY_S = (0.002, 0.02)
 
 
@@ -66,6 +67,7 @@ class SimulatedMachine:
         self._links: dict[str, str] = {}
         self._dirs: dict[str, set[str]] = {}
         self._boots = 0
+        self._system_version = 0
         self._booted_from = ""
         self._counts: dict[str, int] = {}
         self._boot_timer: Timer | None = None
@@ -208,6 +210,8 @@ class SimulatedMachine:
             case guest.Log(text, unit):
                 self._print(f"{unit}: {text}")
                 return None
+            case guest.SystemVersion():
+                return self._system_version
             case guest.Resolve(name):
                 return self._resolve(name)
             case guest.Ping(addresses):
@@ -279,6 +283,8 @@ class SimulatedMachine:
         if path not in self._files:
             self._add_to_parents(path)
         self._files[path] = data
+        if not path.startswith(RUNTIME_FILES):
+            self._system_version += 1
 
     def _list(self, path: str) -> tuple[str, ...] | None:
         names = self._dirs.get(self._links_resolved(path).rstrip("/") or "/")
