@@ -23,6 +23,12 @@ def labs_root(environment: dict[str, str] | None = None) -> Path:
     return Path(state) / "labsim" / "labs"
 
 
+def cache_root(environment: dict[str, str] | None = None) -> Path:
+    """`$XDG_CACHE_HOME/labsim`, or `~/.cache/labsim`: what can be made again, shared by all labs of the user."""
+    known = os.environ if environment is None else environment
+    return Path(known.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")) / "labsim"
+
+
 class LabFolder:
     """One lab's folder: its ledger, its control socket, its kubeconfig, what is known about its process."""
 

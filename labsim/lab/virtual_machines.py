@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO
 
 from labsim.edge_time import real_s
+from labsim.lab.folder import cache_root
 from labsim.lab.lab import Lab, LabOptions
 from labsim.lab.names import Addresses
 from labsim.lab.opening import OpenLab
@@ -34,11 +35,12 @@ def open_libvirt_lab(
     port: int = 0,
 ) -> OpenLab:
     """A lab of virtual machines. The base ISO is built (or found in the cache) before anything else."""
-    from labsim.discovery.cache import bootable_base_iso
+    from labsim.discovery.bootable import bootable_base_image
     from labsim.lab.ledger import Ledger
     from labsim.machines.libvirt.driver import LibvirtDriver
 
-    base_iso = bootable_base_iso(talk)
+    talk("preparing the bootable base image")
+    base_iso = bootable_base_image(cache_root()).path
     driver_ledger = Ledger(ledger)
 
     def make_driver(lab: Lab) -> MachineDriver:
