@@ -1,0 +1,132 @@
+"""The labsim command as a person meets it: exit codes, messages, run directories."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+SCENARIOS = Path(__file__).parents[2] / "scenarios"
+STORY = SCENARIOS / "scale-down-and-reuse.yaml"
+
+
+def labsim(*arguments: object, state: Path, check: int | None = 0) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "XDG_STATE_HOME": str(state)}
+    command = [sys.executable, "-m", "labsim.cli.main", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, check=False, cwd=state)
+    assert "Traceback" not in done.stderr, done.stderr
+    if check is not None:
+        assert done.returncode == check, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("story")
+    labsim("run", STORY, "--run-dir", folder / "run", state=folder)
+    return folder / "run"
+
+
+def test_a_run_leaves_a_directory_that_can_be_judged_again(story: Path) -> None:
+    names = {path.name for path in story.iterdir()}
+    assert {"scenario.yaml", "run.json", "history.jsonl", "results.json", "junit.xml", "resources.jsonl"} <= names
+    assert json.loads((story / "run.json").read_text())["seed"] == "1"
+    judged = labsim("check", story, state=story.parent)
+    assert judged.stdout.startswith("passed")
+    suite = ElementTree.parse(story / "junit.xml").getroot()[0]
+    assert suite.get("failures") == "0"
+    assert int(suite.get("tests", "0")) == len(json.loads((story / "results.json").read_text())["steps"])
+
+
+def test_a_tampered_run_is_found_out(story: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for path in story.iterdir():
+        if path.is_file():
+            (copy / path.name).write_bytes(path.read_bytes())
+    history = (copy / "history.jsonl").read_bytes()
+    (copy / "history.jsonl").write_bytes(history.replace(b'"approved":true', b'"approved":false', 1))
+    assert labsim("check", copy, state=tmp_path, check=1).stdout.startswith("failed")
+
+
+def test_no_secret_is_left_in_a_run_directory(story: Path) -> None:
+    for path in story.rglob("*"):
+        if path.is_file():
+            data = path.read_bytes()
+            assert b"BEGIN EC PRIVATE KEY" not in data, path
+            assert b"eyJhbGciOiJFUzI1NiI" not in data, path
+
+
+def test_a_wrong_file_gives_all_its_mistakes_and_exit_2(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(STORY.read_text().replace("known-unbound", "know-unbound").replace("within: 60m", "within: 60"))
+    done = labsim("run", bad, state=tmp_path, check=2)
+    assert "did you mean known-unbound?" in done.stderr
+    assert "write a number and a unit" in done.stderr
+    assert done.stdout == ""
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (("run", "missing.yaml"), 2, "cannot be read"),
+        (("run", STORY, "--machines", "toy"), 2, "unknown machines"),
+        (("run", STORY, "--profile", "tiny"), 2, "known profiles"),
+        (("run", STORY, "--hub", "moon"), 2, "unknown hub"),
+        (("down", "nothing"), 4, "there is no lab"),
+        (("boot", "worker-0"), 4, "no lab is up"),
+        (("check", "nowhere"), 4, "no complete run directory"),
+        (("frobnicate",), 2, "No such command"),
+    ],
+)
+def test_a_wrong_call_says_what_is_wrong(arguments: tuple[object, ...], code: int, text: str, tmp_path: Path) -> None:
+    assert text in labsim(*arguments, state=tmp_path, check=code).stderr
+
+
+def test_an_expectation_that_fails_explains_itself(tmp_path: Path) -> None:
+    failing = tmp_path / "failing.yaml"
+    lines = STORY.read_text().splitlines()
+    steps = next(index for index, line in enumerate(lines) if line.strip() == "steps:")
+    wait = "    - expect: {agents: all, count: 3, state: added-to-existing-cluster, within: 20m}"
+    failing.write_text("\n".join([*lines[: steps + 3], wait]) + "\n")
+    done = labsim("run", failing, "--run-dir", tmp_path / "run", state=tmp_path, check=1)
+    assert "known-unbound" in done.stderr
+    assert "last transitions" in done.stderr
+    assert "the end of its console" in done.stderr
+    assert "replay: labsim run" in done.stderr
+    assert "FAILED" in done.stdout
+
+
+def test_a_scenario_without_steps_selects_nothing(tmp_path: Path) -> None:
+    empty = tmp_path / "empty.yaml"
+    empty.write_text(STORY.read_text().split("  steps:")[0] + "  steps: []\n")
+    labsim("run", empty, "--run-dir", tmp_path / "run", state=tmp_path, check=5)
+
+
+def test_a_lab_is_left_open_looked_at_and_removed(tmp_path: Path) -> None:
+    name = labsim("up", STORY, "--speed", "200", state=tmp_path).stdout.strip()
+    try:
+        assert "worker-0" in labsim("status", state=tmp_path).stdout
+        kubeconfig = Path(labsim("status", "-o", "kubeconfig", state=tmp_path).stdout.strip())
+        assert kubeconfig.stat().st_mode & 0o077 == 0
+        assert "boots from discovery-iso" in labsim("boot", "worker-*", state=tmp_path).stdout
+        assert "up already" in labsim("up", STORY, state=tmp_path, check=4).stderr
+    finally:
+        labsim("down", name, state=tmp_path)
+    assert "no lab is up" in labsim("status", state=tmp_path).stderr
+    assert list((tmp_path / "labsim" / "labs").iterdir()) == []
+
+
+def test_down_works_after_kill_9(tmp_path: Path) -> None:
+    name = labsim("up", STORY, "--speed", "50", state=tmp_path).stdout.strip()
+    facts = json.loads((tmp_path / "labsim" / "labs" / name / "lab.json").read_text())
+    os.kill(facts["pid"], 9)
+    labsim("status", state=tmp_path, check=4)
+    labsim("down", name, state=tmp_path)
+    assert list((tmp_path / "labsim" / "labs").iterdir()) == []

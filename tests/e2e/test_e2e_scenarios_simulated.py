@@ -1,0 +1,47 @@
+"""Every shipped scenario passes on simulated machines, with more than one interleaving."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from labsim.lab.opening import open_lab
+from labsim.lab.sizes import sizes_of
+from labsim.model.scenario import load_scenario
+from labsim.scenario.runner import run_scenario
+from labsim.scenario.subject import ScenarioLab
+from labsim.scenario.verdicts import RunResult, Verdict
+
+SCENARIOS = sorted((Path(__file__).parents[2] / "scenarios").rglob("*.yaml"))
+
+
+def run(path: Path, folder: Path, seed: str) -> tuple[RunResult, list[Any]]:
+    scenario = load_scenario(path)
+    opened = open_lab(
+        scenario.spec.lab,
+        name=scenario.metadata.name,
+        folder=folder,
+        ledger=folder / "ledger.jsonl",
+        machines="simulated",
+        sizes=sizes_of("default"),
+        seed=seed,
+        speed=0.0,
+    )
+    try:
+        subject: Any = ScenarioLab(opened.lab)
+        opened.lab.make()
+        return run_scenario(subject, scenario), opened.lab.world.engine.failures
+    finally:
+        opened.close()
+
+
+@pytest.mark.parametrize("seed", ["1", "2", "3"])
+@pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
+def test_a_shipped_scenario_passes(path: Path, seed: str, tmp_path: Path) -> None:
+    result, failures = run(path, tmp_path, seed)
+    problems = [f"{step.title}: {step.message}\n{step.page}" for step in result.steps if step.message]
+    problems += [f"{violation.invariant}: {violation.message}" for violation in result.violations]
+    assert result.verdict is Verdict.PASSED, "\n".join(problems)
+    assert failures == []
