@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from labsim.controllers.hypershift.control_plane import ControlPlane
 from labsim.controllers.hypershift.csr import SigningRequests
+from labsim.controllers.hypershift.guest_daemon_sets import GuestDaemonSets
 from labsim.controllers.hypershift.guest_nodes import GuestNodes
 from labsim.controllers.hypershift.guest_operators import GuestOperators
 from labsim.controllers.hypershift.guest_setup import GuestSetup
@@ -44,6 +45,7 @@ class HyperShift:
             GuestSetup(self._observed).controller(),
             GuestOperators(settings, self._observed, state).controller(),
             *nodes.controllers(),
+            GuestDaemonSets(chance, self._observed, state).controller(),
             SigningRequests(self._observed, pki).controller(),
         )
 

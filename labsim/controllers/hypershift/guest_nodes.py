@@ -62,7 +62,10 @@ class GuestNodes:
         nodes = Controller(
             name="guest-nodes",
             reconcile=self.reconcile,
-            watches=(Watch(NODE, _node_keys, hosted=True, when=self._note),),
+            watches=(
+                Watch(NODE, _node_keys, hosted=True, when=self._note),
+                Watch(POD, _node_of_pod, hosted=True, when=_is_lost_node_pod),
+            ),
             workers=16,
         )
         heartbeats = Controller(
@@ -89,6 +92,8 @@ class GuestNodes:
             return DONE
         yield Enqueue("node-lifecycle", plane, self._settings.node_grace_s)
         yield from self._configure(node, at)
+        for namespace, name in sorted(self._state.daemon_sets.get(key.namespace, ())):
+            yield Enqueue("guest-daemon-sets", Key(key.namespace, f"{namespace}/{name}"))
         for workload in NODE_WORKLOADS:
             yield from self._ensure_pod(node, workload, key.namespace, at)
         return DONE
@@ -229,6 +234,16 @@ def _same_taints(left: list[Object], right: list[Object]) -> bool:
         return {(entry.get("key", ""), entry.get("value", ""), entry.get("effect", "")) for entry in taints}
 
     return shape(left) == shape(right)
+
+
+def _is_lost_node_pod(before: Object | None, after: Object | None, _: str) -> bool:
+    """Whether a pod of a DaemonSet is gone: its node needs another."""
+    return after is None and before is not None and owner_named(before, DAEMON_SET.kind) is not None
+
+
+def _node_of_pod(pod: Object, owner: str) -> tuple[Key, ...]:
+    node = dig(pod, "spec", "nodeName", default="")
+    return (Key(owner, node),) if node else ()
 
 
 def _node_keys(node: Object, owner: str) -> tuple[Key, ...]:

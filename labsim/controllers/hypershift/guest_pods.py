@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 from labsim.controllers.hypershift.desired import Condition, merged_conditions
 from labsim.controllers.hypershift.guest_catalog import CLUSTER_WORKLOADS, NODE_WORKLOADS, ClusterWorkload
+from labsim.controllers.hypershift.guest_daemon_sets import daemon_set_status
 from labsim.controllers.hypershift.guest_state import WORKLOAD_LABEL, GuestState
 from labsim.controllers.hypershift.names import hash_of
 from labsim.controllers.runtime.effects import Program, create, delete, get, list_all, now, patch
+from labsim.kube.errors import ApiError
 from labsim.model.kinds import DAEMON_SET, DEPLOYMENT, POD, STATEFUL_SET, Kind
 from labsim.model.objects import Object, dig, is_deleting, labels_of, name_of, namespace_of, new, owner_reference
 
@@ -47,7 +49,12 @@ def _place(workload: ClusterWorkload, nodes: Sequence[str], at: str) -> Program[
         if workload.kind is STATEFUL_SET and f"{workload.name}-{number}" in names:
             continue
         node = _choose(nodes, used, workload.spread)
-        pod = yield from create(_pod(obj, workload, number, node), POD, at=at)
+        try:
+            pod = yield from create(_pod(obj, workload, number, node), POD, at=at)
+        except ApiError as error:
+            if error.reason != "AlreadyExists":
+                raise
+            continue  # the pod of that name is still going away
         used.append(node)
         pods.append(pod)
     ready = sum(1 for pod in pods if dig(pod, "status", "phase") == "Running" and dig(pod, "spec", "nodeName") in nodes)
@@ -105,16 +112,7 @@ def _count_daemon_sets(owner: str, state: GuestState, at: str) -> Program[None]:
         if obj is None:
             continue
         ready = len(state.running.get(owner, {}).get(workload.name, ()))
-        status = {
-            "observedGeneration": obj["metadata"].get("generation", 1),
-            "desiredNumberScheduled": desired,
-            "currentNumberScheduled": desired,
-            "updatedNumberScheduled": desired,
-            "numberMisscheduled": 0,
-            "numberReady": ready,
-            "numberAvailable": ready,
-            "numberUnavailable": max(0, desired - ready),
-        }
+        status = daemon_set_status(obj, desired, ready)
         yield from _patch_changes(obj, DAEMON_SET, dig(obj, "status", default={}), status, at)
 
 

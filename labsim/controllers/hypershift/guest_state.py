@@ -5,7 +5,16 @@ from __future__ import annotations
 import dataclasses
 
 from labsim.controllers.hypershift.guest_catalog import NODE_WORKLOADS
-from labsim.model.objects import Object, annotations_of, condition_status, dig, is_deleting, labels_of, name_of
+from labsim.model.objects import (
+    Object,
+    annotations_of,
+    condition_status,
+    dig,
+    is_deleting,
+    labels_of,
+    name_of,
+    namespace_of,
+)
 
 WORKLOAD_LABEL = "app"  # on guest pods: the workload's name
 _NODE_WORKLOAD_NAMES = frozenset(entry.name for entry in NODE_WORKLOADS)
@@ -27,6 +36,7 @@ class GuestState:
 
     def __init__(self) -> None:
         self.nodes: dict[str, dict[str, NodeState]] = {}
+        self.daemon_sets: dict[str, set[tuple[str, str]]] = {}  # those that are not the platform's own
         self.running: dict[str, dict[str, set[str]]] = {}  # owner, DaemonSet: nodes where its pod runs
 
     def note_node(self, before: Object | None, after: Object | None, owner: str) -> bool:
@@ -44,6 +54,18 @@ class GuestState:
         changed = nodes.get(name) != state
         nodes[name] = state
         return changed
+
+    def note_daemon_set(self, before: Object | None, after: Object | None, owner: str) -> bool:
+        """Take in the event of a DaemonSet; True for those that are not the platform's own."""
+        daemon_set = after if after is not None else before
+        if daemon_set is None or name_of(daemon_set) in _NODE_WORKLOAD_NAMES:
+            return False
+        known, place = self.daemon_sets.setdefault(owner, set()), (namespace_of(daemon_set), name_of(daemon_set))
+        if after is None:
+            known.discard(place)
+        else:
+            known.add(place)
+        return True
 
     def note_pod(self, before: Object | None, after: Object | None, owner: str) -> bool:
         """Take in a pod's event; True for pods of Deployments and StatefulSets, which somebody must look after."""
@@ -73,3 +95,4 @@ class GuestState:
     def forget(self, owner: str) -> None:
         self.nodes.pop(owner, None)
         self.running.pop(owner, None)
+        self.daemon_sets.pop(owner, None)

@@ -163,7 +163,7 @@ class Hub:
 
 
 def options(**changes: Any) -> CreateClusterOptions:
-    """`hcp create cluster agent` with the least that it needs."""
+    """`hcp create cluster agent` with the least that it needs, and one pod of everything."""
     wanted: dict[str, Any] = {
         "name": "example",
         "pull_secret": '{"auths":{}}',
@@ -173,6 +173,7 @@ def options(**changes: Any) -> CreateClusterOptions:
         "etcd_encryption_key": bytes(32),
         "release_image": RELEASE,
         "node_pool_replicas": 2,
+        "control_plane_availability_policy": "SingleReplica",
         "ssh_key": "ssh-ed25519 AAAA someone",
     }
     return CreateClusterOptions(**{**wanted, **changes})

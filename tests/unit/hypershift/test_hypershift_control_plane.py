@@ -35,7 +35,7 @@ def running() -> Iterator[Hub]:
     """A hub whose hosted cluster is available. Tests that use it change nothing."""
     hub = Hub()
     hub.add_storage_class()
-    hub.create_cluster()
+    hub.create_cluster(control_plane_availability_policy="HighlyAvailable")
     hub.run_for(400)
     assert hub.engine.failures == []
     return hub
@@ -215,7 +215,7 @@ def test_a_wrong_configuration_stops_everything(change: dict[str, object], messa
 def test_deletion_follows_the_operators_order() -> None:
     hub = Hub()
     hub.add_storage_class()
-    hub.create_cluster(control_plane_availability_policy="SingleReplica")
+    hub.create_cluster()
     hub.run_for(400)
     capi = {"metadata": {"finalizers": ["cluster.cluster.x-k8s.io"]}}
     hub.change(CLUSTER, PLACE, "example-abcde", capi)
@@ -274,7 +274,7 @@ def test_names_of_pods_are_unique(running: Hub) -> None:
 def test_a_control_plane_without_api_server_pods_does_not_answer() -> None:
     hub = Hub()
     hub.add_storage_class()
-    hub.create_cluster(control_plane_availability_policy="SingleReplica")
+    hub.create_cluster()
     hub.run_for(400)
     pod = hub.server.list(POD, PLACE, label_selector="app=kube-apiserver")[0][0]
     state = hub.hosted[OWNER]

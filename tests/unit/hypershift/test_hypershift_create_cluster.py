@@ -32,7 +32,8 @@ def test_objects_come_in_the_clis_order_with_its_label() -> None:
 
 
 def test_the_hosted_cluster_is_what_the_cli_renders() -> None:
-    spec = by_kind(create_cluster_agent_objects(options()), "HostedCluster")["spec"]
+    wanted = options(control_plane_availability_policy="HighlyAvailable")
+    spec = by_kind(create_cluster_agent_objects(wanted), "HostedCluster")["spec"]
     assert spec == {
         "autoscaling": {},
         "capabilities": {},

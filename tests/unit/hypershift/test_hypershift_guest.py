@@ -302,3 +302,37 @@ def test_pods_leave_a_node_that_stays_silent() -> None:
     before = guest.server.revision
     guest.live([other], 600)
     assert guest.server.revision - before == 60, "only the Lease of the other node is renewed"
+
+
+def test_a_foreign_daemon_set_runs_on_the_node_that_it_names() -> None:
+    guest = Guest()
+    for hostname in ("worker-0", "worker-1"):
+        guest.join(hostname)
+    guest.server.create(new(NAMESPACE, None, "assisted-installer"), NAMESPACE)
+    command = ["next_step_runner", "-url=https://assisted"]
+    template = {
+        "metadata": {"labels": {"name": "reclaim"}},
+        "spec": {
+            "nodeSelector": {"kubernetes.io/hostname": "worker-1"},
+            "containers": [{"name": "reclaim", "image": "agent", "command": command}],
+        },
+    }
+    spec = {"selector": {"matchLabels": {"name": "reclaim"}}, "template": template}
+    guest.server.create(new(DAEMON_SET, "assisted-installer", "worker-1-reclaim", spec=spec), DAEMON_SET)
+    guest.live(["worker-0", "worker-1"], 20)
+    pods = guest.server.list(POD, "assisted-installer")[0]
+    assert [pod["spec"]["nodeName"] for pod in pods] == ["worker-1"]
+    assert pods[0]["spec"]["containers"][0]["command"] == command
+    assert guest.server.get(DAEMON_SET, "assisted-installer", "worker-1-reclaim")["status"]["numberReady"] == 1
+
+
+def test_a_pod_that_every_node_needs_comes_again() -> None:
+    guest = Guest()
+    guest.join("worker-0")
+    guest.live(["worker-0"], 30)
+    pod = guest.server.list(POD, "openshift-dns")[0][0]
+    guest.server.delete(POD, "openshift-dns", name_of(pod), options={"gracePeriodSeconds": 0})
+    guest.live(["worker-0"], 30)
+    after = guest.server.list(POD, "openshift-dns")[0]
+    assert [entry["status"]["phase"] for entry in after] == ["Running"]
+    assert after[0]["metadata"]["uid"] != pod["metadata"]["uid"]

@@ -93,7 +93,7 @@ def test_services_are_needed_and_consistent(server: ApiServer) -> None:
         ({"infraID": None}, "infraID cannot be removed once set"),
         ({"fips": True}, "fips is immutable"),
         ({"dns": {"baseDomain": "other.example"}}, "baseDomain is immutable"),
-        ({"controllerAvailabilityPolicy": "SingleReplica"}, "ControllerAvailabilityPolicy is immutable"),
+        ({"controllerAvailabilityPolicy": "HighlyAvailable"}, "ControllerAvailabilityPolicy is immutable"),
         ({"services": []}, "Services is immutable."),
         ({"platform": {"type": "None"}}, "Type is immutable"),
         ({"pausedUntil": "soon"}, "PausedUntil must be a date in RFC3339 format"),
