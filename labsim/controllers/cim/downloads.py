@@ -82,7 +82,8 @@ class Downloads:
             "#!ipxe\n"
             f"initrd --name initrd {initrd}\n"
             f"kernel {kernel} initrd=initrd coreos.live.rootfs_url={rootfs} random.trust_cpu=on "
-            f"rd.luks.options=discard ignition.firstboot ignition.platform.id=metal console=tty1 console=ttyS0,115200n8 {arguments}\n"
+            f"rd.luks.options=discard ignition.firstboot ignition.platform.id=metal console=tty1 "
+            f"console=ttyS0,115200n8 {arguments}\n"
             "boot\n"
         )
 

@@ -58,7 +58,8 @@ class RestApi:
         self._replies = replies
         self._access = access
         self._downloads = downloads
-        # Everything but a registration, which creates an Agent. By method and path, with * for an element that varies; the elements come in order.
+        # Everything but a registration, which creates an Agent. By method and path, with * for an element that
+        # varies; the elements come in order.
         self._routes: dict[tuple[str, ...], Route] = {
             ("GET", "infra-envs", "*", "hosts", "*", "instructions"): self._poll,
             ("POST", "infra-envs", "*", "hosts", "*", "instructions"): self._reply,
