@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 from labsim.controllers.cim.csr_matching import ApprovedCsr, csr_kind, csr_names, is_approved
 from labsim.controllers.cim.host_states import DONE_STAGE
+from labsim.controllers.cim.kubeconfig_text import with_server
 from labsim.controllers.cim.rows import Host
 from labsim.controllers.cim.secrets_access import read_secret, secret_text
 from labsim.controllers.runtime.effects import Program, delete, get, list_all, patch, update
@@ -19,7 +19,6 @@ CSR_STAGES = ("Rebooting", "Joined")
 WATCHED_STAGES = ("Rebooting", "Configuring", "Joined")
 PENDING_USER_ACTION = "installing-pending-user-action"
 RECOVERED = "recovered after installing-pending-user-action timeout — node joined spoke cluster"
-_SERVER = re.compile(r"(?m)^(\s*(?:- )?server:\s*).*$")
 
 
 class SpokeError(Exception):
@@ -76,7 +75,7 @@ def spoke_kubeconfig(cluster_deployment: Object) -> Program[str]:
         raise SpokeError(f"Secret {namespace}/{name} does not contain 'kubeconfig'")
     if AGENT_CLUSTER_LABEL in labels_of(cluster_deployment):
         # From inside the hub the hosted API server is reached by its Service.
-        text = _SERVER.sub(rf"\g<1>https://kube-apiserver.{namespace}.svc:6443", text)
+        text = with_server(text, f"https://kube-apiserver.{namespace}.svc:6443")
     return text
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import ipaddress
 from collections.abc import Callable
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 import orjson
 
 from labsim.controllers.cim.host_states import MEDIA_LOST
+from labsim.controllers.cim.kubeconfig_text import servers_of
 from labsim.controllers.cim.rows import SERVICE_AHEAD_LIMIT_S, clock_state
 from labsim.controllers.cim.validations.context import (
     ERROR,
@@ -190,11 +191,10 @@ def _decoded(source: str) -> str:
 
 
 def _single_server_is_literal(kubeconfig: str) -> bool:
-    servers = [line.split(":", 1)[1].strip() for line in kubeconfig.splitlines() if line.strip().startswith("server:")]
+    servers = servers_of(kubeconfig)
     if len(servers) != 1:
         return False
-    host = servers[0].strip("\"'").partition("://")[2].partition("/")[0]
-    host = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+    host = urlsplit(servers[0]).hostname or ""
     try:
         ipaddress.ip_address(host)
     except ValueError:
