@@ -7,13 +7,20 @@ import functools
 import re
 from collections.abc import Mapping
 
-_SET = re.compile(r"^([^\s!=<>(),]+)\s+(in|notin)\s+\(([^)]*)\)$")
+from labsim.kube.label_syntax import label_key_problems, label_value_problems
+
+_INTEGER = re.compile(r"[+-]?\d+")
+_TOKENS = re.compile(r"\s+|==|!=|[=!(),<>]|[^\s=!(),<>]+")
+_END = ""
+_OPERATORS = "in, notin, =, ==, !=, gt, lt"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Requirement:
+    """One term. `operator` is one of = != in notin exists !exists > <."""
+
     key: str
-    operator: str  # =, !=, in, notin, exists, !exists, >, <
+    operator: str
     values: tuple[str, ...] = ()
 
     def matches(self, labels: Mapping[str, str]) -> bool:
@@ -27,13 +34,15 @@ class Requirement:
                 return value is not None
             case "!exists":
                 return value is None
-        if value is None or not value.lstrip("-").isdigit():
+        if value is None or not _INTEGER.fullmatch(value):
             return False
         return int(value) > int(self.values[0]) if self.operator == ">" else int(value) < int(self.values[0])
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LabelSelector:
+    """Terms that must all hold; none at all matches everything."""
+
     requirements: tuple[Requirement, ...]
 
     def matches(self, labels: Mapping[str, str]) -> bool:
@@ -42,46 +51,119 @@ class LabelSelector:
 
 @functools.lru_cache(maxsize=1024)
 def parse_label_selector(text: str) -> LabelSelector:
-    """The selector that a text says; ValueError for a text that is none."""
-    return LabelSelector(tuple(_requirement(part.strip()) for part in _split(text) if part.strip()))
+    """The selector that a text says; ValueError, with the API server's words, for a text that is none."""
+    return LabelSelector(tuple(_Parser(text).selector()))
 
 
-def _split(text: str) -> list[str]:
-    parts, depth, start = [], 0, 0
-    for index, letter in enumerate(text):
-        depth += (letter == "(") - (letter == ")")
-        if letter == "," and depth == 0:
-            parts.append(text[start:index])
-            start = index + 1
-    return [*parts, text[start:]]
+class _Parser:
+    def __init__(self, text: str) -> None:
+        self._tokens = [piece for piece in _TOKENS.findall(text) if not piece.isspace()]
+        self._at = 0
 
+    def selector(self) -> list[Requirement]:
+        found: list[Requirement] = []
+        if self._peek() == _END:
+            return found
+        while True:
+            found.append(self._requirement())
+            piece = self._next()
+            if piece == _END:
+                return found
+            if piece != ",":
+                raise ValueError(f"found '{piece}', expected: ',' or 'end of string'")
+            if self._peek() == _END:
+                return found
 
-def _requirement(part: str) -> Requirement:
-    found = _SET.match(part)
-    if found:
-        return Requirement(found[1], found[2], tuple(value.strip() for value in found[3].split(",")))
-    for operator, meaning in (("!=", "!="), ("==", "="), ("=", "="), (">", ">"), ("<", "<")):
-        if operator in part:
-            key, _, value = part.partition(operator)
-            return Requirement(key.strip(), meaning, (value.strip(),))
-    if part.startswith("!"):
-        return Requirement(part[1:].strip(), "!exists")
-    if re.fullmatch(r"[A-Za-z0-9][-A-Za-z0-9_./]*", part):
-        return Requirement(part, "exists")
-    raise ValueError(f"unable to parse requirement: {part!r}")
+    def _peek(self) -> str:
+        return self._tokens[self._at] if self._at < len(self._tokens) else _END
+
+    def _next(self) -> str:
+        piece = self._peek()
+        self._at += 1
+        return piece
+
+    def _requirement(self) -> Requirement:
+        negated = self._peek() == "!"
+        if negated:
+            self._next()
+        key = self._next()
+        if key in (_END, ",", "(", ")", "=", "==", "!=", "<", ">"):
+            raise ValueError(f"unable to parse requirement: found '{key}', expected: !, identifier, or 'end of string'")
+        for problem in label_key_problems(key):
+            raise ValueError(f'unable to parse requirement: <nil>: Invalid value: "{key}": {problem}')
+        if negated:
+            return Requirement(key, "!exists")
+        if self._peek() in (_END, ","):
+            return Requirement(key, "exists")
+        return self._compared(key)
+
+    def _compared(self, key: str) -> Requirement:
+        operator = self._next()
+        if operator in ("in", "notin"):
+            return self._checked(Requirement(key, operator, self._values()))
+        if operator in ("=", "==", "!=", ">", "<"):
+            value = self._peek()
+            if value in (_END, ","):
+                value = ""
+            else:
+                self._next()
+            if operator in "><" and not _INTEGER.fullmatch(value):
+                raise ValueError(
+                    f'unable to parse requirement: values[0][{key}]: Invalid value: "{value}": '
+                    "for 'Gt', 'Lt' operators, the value must be an integer"
+                )
+            return self._checked(Requirement(key, "=" if operator == "==" else operator, (value,)))
+        raise ValueError(f"unable to parse requirement: found '{operator}', expected: {_OPERATORS}")
+
+    def _values(self) -> tuple[str, ...]:
+        piece = self._next()
+        if piece != "(":
+            raise ValueError(f"unable to parse requirement: found '{piece}' expected: '('")
+        values: list[str] = []
+        piece = self._next()
+        while True:
+            if piece == ")":
+                return tuple(values) or ("",)
+            if piece == ",":
+                values.append("")
+                piece = self._next()
+                continue
+            if piece == _END:
+                raise ValueError("unable to parse requirement: found '', expected: ',' or ')'")
+            values.append(piece)
+            piece = self._next()
+            if piece == ")":
+                return tuple(values)
+            if piece != ",":
+                raise ValueError(f"unable to parse requirement: found '{piece}', expected: ',' or ')'")
+            piece = self._next()
+            if piece == ")":
+                return (*values, "")
+
+    @staticmethod
+    def _checked(requirement: Requirement) -> Requirement:
+        for index, value in enumerate(requirement.values):
+            for problem in label_value_problems(value):
+                raise ValueError(
+                    f"unable to parse requirement: values[{index}][{requirement.key}]: "
+                    f'Invalid value: "{value}": {problem}'
+                )
+        return requirement
 
 
 @functools.lru_cache(maxsize=1024)
 def parse_field_selector(text: str) -> tuple[tuple[str, bool, str], ...]:
-    """(path, equal or not, value) of each term."""
+    """(path, equal or not, value) of each term; ValueError for a text that is no field selector."""
     terms = []
     for part in text.split(","):
-        if not part:
+        if not part.strip():
             continue
         if "!=" in part:
             path, _, value = part.partition("!=")
             terms.append((path.strip(), False, value.strip()))
-        else:
-            path, _, value = part.replace("==", "=").partition("=")
+        elif "=" in part:
+            path, _, value = part.replace("==", "=", 1).partition("=")
             terms.append((path.strip(), True, value.strip()))
+        else:
+            raise ValueError(f"invalid selector: '{text}'; can't understand '{part}'")
     return tuple(terms)

@@ -1,0 +1,171 @@
+"""Merging trees: merge patches (RFC 7386), strategic merge patches of built-in kinds, and applied configurations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from labsim.kube.errors import ApiError
+from labsim.kube.fieldsets import item_element
+from labsim.kube.shapes import ANYTHING, LIST, SCALAR, Shape, deduced
+
+_DIRECTIVE = "$patch"
+_DELETE_PRIMITIVE = "$deleteFromPrimitiveList/"
+_SET_ORDER = "$setElementOrder/"
+_RETAIN = "$retainKeys"
+
+
+def merge_patched(target: Any, patch: Any) -> Any:
+    """A tree with a merge patch applied: null removes, everything but objects replaces. `target` is not changed."""
+    if not isinstance(patch, dict):
+        return patch
+    result = dict(target) if isinstance(target, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            result.pop(key, None)
+        else:
+            result[key] = merge_patched(result.get(key), value)
+    return result
+
+
+# -- applied configurations -------------------------------------------------------------------------------------------
+
+
+def merged_values(live: Any, config: Any, shape: Shape) -> Any:
+    """The live value with an applied one merged into it."""
+    shape = deduced(shape, config)
+    if shape.atomic or shape.form == SCALAR or config is None:
+        return config
+    if isinstance(config, dict) and isinstance(live, dict):
+        result = dict(live)
+        for key, value in config.items():
+            inner = shape.of(key) or ANYTHING
+            result[key] = merged_values(live[key], value, inner) if key in live else value
+        return result
+    if isinstance(config, list) and isinstance(live, list) and shape.form == LIST:
+        return _merged_items(live, config, shape)
+    return config
+
+
+def _merged_items(live: list[Any], config: list[Any], shape: Shape) -> list[Any]:
+    """The items of both: applied ones in the order of the configuration, the others where they stood."""
+    inner = shape.item or ANYTHING
+    before = {item_element(shape, item): item for item in live}
+    after = {item_element(shape, item): item for item in config}
+    here, there = list(before), list(after)
+    shared = iter([element for element in there if element in before])
+    awaited = next(shared, None)
+    result: list[Any] = []
+    left = right = 0
+    while left < len(here) or right < len(there):
+        if left < len(here):
+            element = here[left]
+            if element not in after:
+                result.append(before[element])
+                left += 1
+                continue
+            if right < len(there) and element == there[right]:
+                result.append(merged_values(before[element], after[element], inner))
+                left, right = left + 1, right + 1
+                awaited = next(shared, None)
+                continue
+            if element != awaited:
+                left += 1
+                continue
+        if right >= len(there):
+            left += 1
+            continue
+        element = there[right]
+        item = after[element]
+        result.append(merged_values(before[element], item, inner) if element in before else item)
+        if element == awaited:
+            awaited = next(shared, None)
+        right += 1
+    return result
+
+
+# -- strategic merge patches ------------------------------------------------------------------------------------------
+
+
+def strategically_merged(target: Any, patch: dict[str, Any], shape: Shape) -> dict[str, Any]:
+    """A built-in object with a strategic merge patch applied; ApiError for a directive that does not exist."""
+    directive = patch.get(_DIRECTIVE)
+    if directive == "replace":
+        return {key: value for key, value in patch.items() if key != _DIRECTIVE}
+    if directive == "delete":
+        return {}
+    if directive not in (None, "merge"):
+        raise ApiError(500, "", f"Unknown patch type: {directive}")
+    result = dict(target) if isinstance(target, dict) else {}
+    retained = patch.get(_RETAIN)
+    if isinstance(retained, list):
+        result = {key: value for key, value in result.items() if key in retained}
+    for key, value in patch.items():
+        if key.startswith(_DELETE_PRIMITIVE):
+            field = key[len(_DELETE_PRIMITIVE) :]
+            result[field] = [item for item in result.get(field) or [] if item not in value]
+    for key, value in patch.items():
+        if key.startswith("$"):
+            continue
+        if value is None:
+            result.pop(key, None)
+            continue
+        merged = _merged_field(result.get(key), value, shape.of(key) or ANYTHING)
+        order = patch.get(_SET_ORDER + key)
+        if isinstance(order, list) and isinstance(merged, list):
+            merged = _in_order(merged, order, shape.of(key) or ANYTHING)
+        result[key] = merged
+    for key, order in patch.items():
+        field = key[len(_SET_ORDER) :]
+        if key.startswith(_SET_ORDER) and field not in patch and isinstance(result.get(field), list):
+            result[field] = _in_order(result[field], order, shape.of(field) or ANYTHING)
+    return result
+
+
+def _merged_field(target: Any, value: Any, shape: Shape) -> Any:
+    if isinstance(value, dict):
+        return strategically_merged(target, value, deduced(shape, value))
+    if isinstance(value, list):
+        return _strategic_list(target if isinstance(target, list) else [], value, shape)
+    return value
+
+
+def _strategic_list(target: list[Any], patch: list[Any], shape: Shape) -> list[Any]:
+    if not shape.merge:
+        return [item for item in patch if not _is_directive(item)]
+    if not shape.merge_key:
+        return [*target, *(item for item in patch if item not in target)]
+    if any(isinstance(item, dict) and item.get(_DIRECTIVE) == "replace" for item in patch):
+        return [item for item in patch if not _is_directive(item)]
+    key, inner = shape.merge_key, shape.item or ANYTHING
+    result = list(target)
+    for item in patch:
+        if not isinstance(item, dict) or key not in item:
+            raise ApiError(500, "", f"map: {item} does not contain declared merge key: {key}")
+        place = next((at for at, known in enumerate(result) if known.get(key) == item[key]), None)
+        if item.get(_DIRECTIVE) == "delete":
+            result = [known for known in result if known.get(key) != item[key]]
+        elif place is None:
+            result.append(strategically_merged({}, item, inner))
+        else:
+            result[place] = strategically_merged(result[place], item, inner)
+    return result
+
+
+def _is_directive(item: Any) -> bool:
+    return isinstance(item, dict) and _DIRECTIVE in item
+
+
+def _in_order(items: list[Any], order: list[Any], shape: Shape) -> list[Any]:
+    """Items in the order that the patch asks for; those it does not name stay behind their neighbours."""
+    key = shape.merge_key
+
+    def of(item: Any) -> Any:
+        return item.get(key) if key and isinstance(item, dict) else item
+
+    wanted = [of(entry) for entry in order]
+    named = sorted((item for item in items if of(item) in wanted), key=lambda item: wanted.index(of(item)))
+    unnamed = [(at, item) for at, item in enumerate(items) if of(item) not in wanted]
+    result = list(named)
+    for at, item in unnamed:
+        result.insert(min(at, len(result)), item)
+    return result
