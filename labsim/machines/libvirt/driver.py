@@ -82,12 +82,13 @@ class LibvirtDriver:
 
         def insert(hypervisor: Any) -> None:
             libvirt, domain = self._connection.libvirt, self._domain(hypervisor, name)
-            drive = xml.drive_with_media(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE), wanted)
-            flags = libvirt.VIR_DOMAIN_AFFECT_CONFIG
+            kept = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
+            domain.updateDeviceFlags(xml.drive_with_media(kept, wanted), libvirt.VIR_DOMAIN_AFFECT_CONFIG)
             if domain.isActive():
-                # A guest that uses its CD locks the tray; a person would use a paper clip.
-                flags |= libvirt.VIR_DOMAIN_AFFECT_LIVE | libvirt.VIR_DOMAIN_DEVICE_MODIFY_FORCE
-            domain.updateDeviceFlags(drive, flags)
+                # Its own XML: a start from the CD has another boot order there. A guest that uses its CD locks the
+                # tray, and a person would use a paper clip.
+                flags = libvirt.VIR_DOMAIN_AFFECT_LIVE | libvirt.VIR_DOMAIN_DEVICE_MODIFY_FORCE
+                domain.updateDeviceFlags(xml.drive_with_media(domain.XMLDesc(), wanted), flags)
 
         self._connection.call(insert)
 
