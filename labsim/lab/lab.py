@@ -246,7 +246,12 @@ class Lab:
         if endpoint is None:
             raise LabError(f"nothing answers at {request.host}", hint="the lab's hub is not complete")
         answers: list[tuple[Any, BaseException | None]] = []
-        self.world.answer(endpoint, request, lambda value, error: answers.append((value, error)))
+
+        def answered(value: Any, error: BaseException | None) -> None:
+            answers.append((value, error))
+            self.world.changes += 1
+
+        self.world.answer(endpoint, request, answered)
         self.run_until(lambda: bool(answers), self.now() + ISO_WITHIN_S)
         if not answers:
             raise LabError(f"{request.host} did not answer within {ISO_WITHIN_S:.0f} s")
