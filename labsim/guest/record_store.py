@@ -2,7 +2,8 @@
 
 Two areas of the same size take turns. One is in use: a header, then appended records, each with a checksum and synced
 before `put` returns; the last record of a name counts, and the first torn one is the end. When the area is full, what
-still counts is written to the other one, which becomes the newer when its header, written last, is on the disk.
+still counts is written to the other one, which becomes the newer when its header, written last, is on the disk. A
+record's checksum covers the generation of its area, so what an earlier use left behind the end is never a record.
 """
 
 from __future__ import annotations
@@ -39,9 +40,9 @@ class RecordStore:
     @classmethod
     def create(cls, fileno: int, offset: int) -> RecordStore:
         """An empty store; whatever was there is gone."""
-        os.pwrite(fileno, bytes(_HEADER_ROOM), offset)
-        os.pwrite(fileno, bytes(_HEADER_ROOM), offset + AREA_BYTES)
         store = cls(fileno, offset)
+        for area in (0, 1):
+            store._write(area, 0, bytes(AREA_BYTES))
         store._rewrite({})
         return store
 
@@ -82,7 +83,7 @@ class RecordStore:
         records = {key: value for key, value in self._records.items() if key != name}
         if data is not None:
             records[name] = (mode, data)
-        record = _encode(name, mode, data)
+        record = _encode(self._generation, name, mode, data)
         if self._end + len(record) > AREA_BYTES:
             self._rewrite(records)
             return
@@ -91,12 +92,12 @@ class RecordStore:
         self._records = records
 
     def _rewrite(self, records: dict[str, tuple[int, bytes]]) -> None:
-        content = b"".join(_encode(name, mode, data) for name, (mode, data) in records.items())
+        area, generation = 1 - self._area, self._generation + 1
+        content = b"".join(_encode(generation, name, mode, data) for name, (mode, data) in records.items())
         if _HEADER_ROOM + len(content) > AREA_BYTES:
             raise OSError(errno.ENOSPC, "the machine's persistent files do not fit")
-        area, generation = 1 - self._area, self._generation + 1
         self._write(area, 0, bytes(_HEADER_ROOM))
-        self._write(area, _HEADER_ROOM, content + bytes(_RECORD.size))
+        self._write(area, _HEADER_ROOM, content)
         start = struct.pack("<8sQ", MAGIC, generation)
         self._write(area, 0, start + struct.pack("<I", zlib.crc32(start)))
         self._area, self._generation = area, generation
@@ -122,7 +123,7 @@ class RecordStore:
         area = os.pread(self._fileno, AREA_BYTES, self._offset + self._area * AREA_BYTES)
         position = _HEADER_ROOM
         while True:
-            found = _decode(area, position)
+            found = _decode(self._generation, area, position)
             if found is None:
                 break
             name, mode, data, position = found
@@ -133,15 +134,19 @@ class RecordStore:
         self._end = position
 
 
-def _encode(name: str, mode: int, data: bytes | None) -> bytes:
+def _checksum(generation: int, body: bytes, *fields: int) -> int:
+    return zlib.crc32(body, zlib.crc32(struct.pack("<QIII", generation, *fields)))
+
+
+def _encode(generation: int, name: str, mode: int, data: bytes | None) -> bytes:
     key = name.encode()
     body = key + (data or b"")
     length = _REMOVED if data is None else len(data)
-    checksum = zlib.crc32(body, zlib.crc32(struct.pack("<III", len(key), length, mode)))
+    checksum = _checksum(generation, body, len(key), length, mode)
     return _RECORD.pack(_MARKER, len(key), length, mode, checksum) + body
 
 
-def _decode(area: bytes, position: int) -> tuple[str, int, bytes | None, int] | None:
+def _decode(generation: int, area: bytes, position: int) -> tuple[str, int, bytes | None, int] | None:
     if position + _RECORD.size > len(area):
         return None
     marker, key_length, length, mode, checksum = _RECORD.unpack_from(area, position)
@@ -150,7 +155,7 @@ def _decode(area: bytes, position: int) -> tuple[str, int, bytes | None, int] | 
     if marker != _MARKER or end > len(area):
         return None
     body = area[start:end]
-    if checksum != zlib.crc32(body, zlib.crc32(struct.pack("<III", key_length, length, mode))):
+    if checksum != _checksum(generation, body, key_length, length, mode):
         return None
     data = None if length == _REMOVED else body[key_length:]
     return body[:key_length].decode(errors="replace"), mode, data, end

@@ -1,0 +1,312 @@
+"""A discovery ISO really boots: CD, registration over HTTPS, installation, then the installed disk, then reclaim."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import json
+import os
+import select
+import shutil
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from labsim import edge_time
+from labsim.discovery.base_image import BaseImage
+from labsim.discovery.bootable import bootable_base_image
+from labsim.discovery.kernel import find_kernel
+from labsim.errors import LabError
+from labsim.guest.disk import BOOT_DISK, BOOT_RECLAIM, DiskWriter, open_image
+
+pytestmark = pytest.mark.vm
+
+QEMU = "qemu-system-x86_64"
+UUID = "3b7a9d62-51d0-4d0e-8e5b-2a7c9b40d002"
+INFRA_ENV = "0c1d2e3f-0000-4000-8000-000000000001"
+CLUSTER = "0c1d2e3f-0000-4000-8000-000000000002"
+HOST_ADDRESS = "10.0.2.2"  # the host, seen from user mode networking
+SPEED = 20
+LIMIT_S = 120.0
+AGENT_VERSION = "quay.io/labsim/agent:test"
+AGENT_UNIT = """[Service]
+Environment=PULL_SECRET_TOKEN=token-of-the-test
+ExecStart=/usr/local/bin/agent --url {url} --infra-env-id {infra_env} --agent-version {version} --insecure=false \
+--cacert /etc/assisted-service/service-ca-cert.crt
+"""
+
+
+def _missing() -> str:
+    for program in (QEMU, "xorriso", "openssl", "ldd"):
+        if shutil.which(program) is None:
+            return f"{program} is not installed"
+    try:
+        find_kernel()
+    except LabError as error:
+        return str(error)
+    return ""
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> BaseImage:
+    if reason := _missing():
+        pytest.skip(reason)
+    return bootable_base_image(tmp_path_factory.mktemp("iso-cache"))
+
+
+class FakeService:
+    """As much of assisted-service and an ignition server as one installation asks for."""
+
+    def __init__(self, folder: Path) -> None:
+        certificate, key = folder / "server.crt", folder / "server.key"
+        subprocess.run(
+            [
+                *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
+                *("-days", "3650", "-subj", "/CN=labsim test", "-addext", f"subjectAltName=IP:{HOST_ADDRESS}"),
+                *("-keyout", str(key), "-out", str(certificate)),
+            ],
+            check=True,
+            capture_output=True,
+        )
+        self.ca_pem = certificate.read_text()
+        self.seen: list[tuple[str, str]] = []
+        self.stages: list[str] = []
+        self.inventory: dict[str, Any] = {}
+        self.registrations = 0
+        self.node_tokens: list[str] = []
+        self._polls = 0
+        service = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, format: str, *args: Any) -> None:
+                del format, args
+
+            def _any(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                status, document = service.answer(self.command, self.path, dict(self.headers), body)
+                data = b"" if document is None else json.dumps(document).encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            do_GET = do_POST = do_PUT = _any  # noqa: N815
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
+        self.url = f"https://{HOST_ADDRESS}:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def discovery_ignition(self) -> bytes:
+        unit = AGENT_UNIT.format(url=self.url, infra_env=INFRA_ENV, version=AGENT_VERSION)
+        now_s = edge_time.real_s()
+        pace = json.dumps({"real_epoch_s": now_s, "world_epoch_s": now_s, "speed": SPEED})
+        files = {
+            "/etc/assisted-service/service-ca-cert.crt": self.ca_pem,
+            "/etc/labsim/pace.json": pace,
+            "/etc/hosts": f"{HOST_ADDRESS} hub.lab.test\n",
+            "/etc/hostname": "worker-7\n",
+        }
+        return json.dumps(_ignition(files, {"agent.service": unit})).encode()
+
+    def answer(self, method: str, path: str, headers: dict[str, str], body: bytes) -> tuple[int, Any]:
+        path = path.removeprefix("/api/assisted-install").split("?")[0]
+        self.seen.append((method, path))
+        if path == "/ignition":
+            self.node_tokens.append(headers.get("Authorization", ""))
+            return 200, _ignition({"/etc/kubernetes/marker": "joined\n"}, {})
+        if headers.get("X-Secret-Key") != "token-of-the-test":
+            return 401, {"code": 401, "message": "no token"}
+        if (method, path) == ("POST", f"/v2/infra-envs/{INFRA_ENV}/hosts"):
+            self.registrations += 1
+            command = json.dumps({"agent_version": AGENT_VERSION, "host_id": UUID, "infra_env_id": INFRA_ENV})
+            return 201, {"id": UUID, "kind": "Host", "next_step_runner_command": {"args": [command]}}
+        if path.endswith("/instructions"):
+            return self._instructions(method, body)
+        if path.endswith("/progress"):
+            self.stages.append(json.loads(body)["current_stage"])
+            return 200, None
+        if path.endswith("/downloads/ignition"):
+            return 200, self._pointer_ignition()
+        if path == f"/v2/clusters/{CLUSTER}":
+            return 200, {"kind": "AddHostsCluster"}
+        return 204, None
+
+    def _instructions(self, method: str, body: bytes) -> tuple[int, Any]:
+        if method == "POST":
+            reply = json.loads(body)
+            if reply["step_type"] == "inventory":
+                self.inventory = json.loads(reply["output"])
+            return 204, None
+        self._polls += 1
+        order = {"boot_device": "/dev/vda", "cluster_id": CLUSTER, "infra_env_id": INFRA_ENV, "host_id": UUID}
+        step = ("inventory", UUID) if not self.inventory else ("install", json.dumps({**order, "role": "worker"}))
+        if self.stages:  # it installs: nothing more to do
+            return 200, {"instructions": None, "next_instruction_seconds": 60, "post_step_action": "continue"}
+        steps = [{"step_type": step[0], "step_id": f"{step[0]}-{self._polls:08x}", "args": [step[1]]}]
+        return 200, {"instructions": steps, "next_instruction_seconds": 20, "post_step_action": "continue"}
+
+    def _pointer_ignition(self) -> dict[str, Any]:
+        source = {"source": f"{self.url}/ignition", "httpHeaders": [{"name": "Authorization", "value": "Bearer node"}]}
+        pointer = _ignition({"/etc/hostname": "worker-7\n"}, {})
+        pointer["ignition"]["config"] = {"merge": [source]}
+        authority = {"source": f"data:,{quote(self.ca_pem)}"}
+        pointer["ignition"]["security"] = {"tls": {"certificateAuthorities": [authority]}}
+        return pointer
+
+
+def _ignition(files: dict[str, str], units: dict[str, str]) -> dict[str, Any]:
+    return {
+        "ignition": {"version": "3.2.0"},
+        "storage": {
+            "files": [
+                {"path": path, "mode": 420, "contents": {"source": f"data:,{quote(text)}"}}
+                for path, text in files.items()
+            ]
+        },
+        "systemd": {"units": [{"name": name, "contents": text, "enabled": True} for name, text in units.items()]},
+    }
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[FakeService]:
+    if reason := _missing():
+        pytest.skip(reason)
+    fake = FakeService(tmp_path)
+    yield fake
+    fake.close()
+
+
+class Vm:
+    """One QEMU process; its console is kept, and printed when a wait runs out."""
+
+    def __init__(self, disk: Path, cd: Path | None, *, reboot: bool = True) -> None:
+        command = [
+            *(QEMU, "-machine", "q35,accel=tcg", "-cpu", "max", "-m", "256", "-smp", "1", "-uuid", UUID),
+            *("-display", "none", "-nodefaults", "-serial", "stdio", "-netdev", "user,id=n0"),
+            *("-device", "virtio-net-pci,netdev=n0,romfile="),
+            *("-drive", f"file={disk},if=none,id=d0,format=raw", "-device", "virtio-blk-pci,drive=d0,bootindex=1"),
+        ]
+        if cd is not None:
+            command += ["-drive", f"file={cd},if=none,id=c0,media=cdrom,readonly=on"]
+            command += ["-device", "virtio-scsi-pci", "-device", "scsi-cd,drive=c0,bootindex=2"]
+        if not reboot:
+            command.append("-no-reboot")
+        self.console = ""
+        self.started_s = edge_time.monotonic_s()
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+
+    def wait_for(self, text: str, limit_s: float = LIMIT_S) -> float:
+        """Seconds from the start of QEMU until `text` was on the console."""
+        assert self._process.stdout is not None
+        while text not in self.console:
+            left_s = self.started_s + limit_s - edge_time.monotonic_s()
+            ready, _, _ = select.select([self._process.stdout], [], [], max(0.0, left_s))
+            data = os.read(self._process.stdout.fileno(), 65536) if ready else b""
+            assert data, f"no {text!r} on the console within {limit_s} s:\n{self.console[-4000:]}"
+            self.console += data.decode(errors="replace")
+        return edge_time.monotonic_s() - self.started_s
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+
+@contextlib.contextmanager
+def machine(disk: Path, cd: Path | None = None) -> Iterator[Vm]:
+    vm = Vm(disk, cd)
+    try:
+        yield vm
+    finally:
+        vm.close()
+
+
+def empty_disk(path: Path) -> Path:
+    with path.open("wb") as file:
+        file.truncate(120 * 10**9)  # sparse
+    return path
+
+
+def test_a_vm_registers_installs_and_starts_from_its_own_disk(
+    base: BaseImage, service: FakeService, tmp_path: Path
+) -> None:
+    """Disk first in the boot order, as a BIOS worker must have it: the empty disk falls through to the CD."""
+    cd, disk = tmp_path / "discovery.iso", empty_disk(tmp_path / "disk.raw")
+    base.overlay(service.discovery_ignition(), ["labsim.test=1"]).write_to(cd)
+    with machine(disk, cd) as vm:
+        up_s = vm.wait_for("started from discovery-iso")
+        registered_s = vm.wait_for("agent: registered")
+        vm.wait_for("started from disk")
+        joined_s = vm.wait_for("first boot from disk")
+    assert up_s < registered_s < joined_s
+    assert service.registrations == 1, "the installed machine came back as a discovery host"
+    expected = [
+        "Starting installation",
+        "Installing",
+        "Writing image to disk",
+        "Waiting for control plane",
+        "Rebooting",
+    ]
+    assert list(dict.fromkeys(service.stages)) == expected
+    assert service.node_tokens == ["Bearer node"]
+    inventory = service.inventory
+    assert [disk["size_bytes"] for disk in inventory["disks"] if disk["path"] == "/dev/vda"] == [120 * 10**9]
+    assert inventory["system_vendor"]["virtual"] is True
+    addresses = [a for nic in inventory["interfaces"] if nic["type"] == "physical" for a in nic["ipv4_addresses"]]
+    assert addresses == ["10.0.2.15/24"]
+    image = open_image(str(disk))
+    assert image is not None
+    assert image.boot_marker() == BOOT_DISK
+    image.close()
+
+    # Reclaim: the same disk starts the discovery system once, without any CD, then itself again.
+    DiskWriter([str(disk)], {}).set_boot_entry(base.pxe_initrd(service.discovery_ignition()), "reclaim.test=1")
+    with machine(disk) as vm:
+        vm.wait_for("started from discovery-disk")
+        vm.wait_for("agent: registered")
+    assert service.registrations == 2
+    image = open_image(str(disk))
+    assert image is not None
+    assert image.boot_marker() == BOOT_DISK
+    image.close()
+    with machine(disk) as vm:
+        vm.wait_for("booted from disk again")  # what the first boot applied was kept under /var/lib
+
+
+def test_the_hybrid_image_starts_as_a_disk_too(base: BaseImage, tmp_path: Path) -> None:
+    stick = tmp_path / "stick.raw"
+    base.overlay(b'{"ignition":{"version":"3.1.0"}}').write_to(stick)
+    with machine(stick) as vm:
+        vm.wait_for("started from discovery-iso")
+        vm.wait_for("the Ignition has no agent.service")
+
+
+def test_reclaim_marks_only_an_installed_disk(base: BaseImage, tmp_path: Path) -> None:
+    stick = tmp_path / "stick.raw"
+    base.overlay(b"{}").write_to(stick)
+    with pytest.raises(OSError, match="not started from a disk of its own"):
+        DiskWriter([str(stick)], {}).set_boot_entry(base.pxe_initrd(b"{}"), "")
+    image = open_image(str(stick))
+    assert image is not None
+    assert image.boot_marker() not in (BOOT_DISK, BOOT_RECLAIM)
+    image.close()
