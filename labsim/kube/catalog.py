@@ -7,6 +7,7 @@ catalog is made anew when one of them changes.
 from __future__ import annotations
 
 import base64
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -53,6 +54,7 @@ class Resource:
     printer_columns: tuple[Mapping[str, Any], ...] = ()
     scale_paths: Mapping[str, str] | None = None
     warning: str = ""
+    selectable_fields: tuple[str, ...] = ()  # beyond metadata.name and metadata.namespace
 
     @functools.cached_property
     def columns(self) -> tuple[Column, ...]:
@@ -90,7 +92,6 @@ _POD_EXTRA = (
     Subresource("eviction", ("policy", "v1", "Eviction"), ("create",)),
 )
 _APPROVAL = Subresource("approval", ("certificates.k8s.io", "v1", "CertificateSigningRequest"), STATUS_VERBS)
-_TOKEN = Subresource("token", ("authentication.k8s.io", "v1", "TokenRequest"), ("create",))
 
 _BUILTINS: tuple[_Builtin, ...] = (
     _Builtin(kinds.CONFIG_MAP, ("cm",), has_status=False),
@@ -100,7 +101,7 @@ _BUILTINS: tuple[_Builtin, ...] = (
     _Builtin(kinds.PERSISTENT_VOLUME_CLAIM, ("pvc",)),
     _Builtin(kinds.POD, ("po",), in_all=True, extra=_POD_EXTRA),
     _Builtin(kinds.SECRET, has_status=False),
-    _Builtin(kinds.SERVICE_ACCOUNT, ("sa",), extra=(_TOKEN,), has_status=False),
+    _Builtin(kinds.SERVICE_ACCOUNT, ("sa",), has_status=False),
     _Builtin(kinds.SERVICE, ("svc",), in_all=True),
     _Builtin(kinds.DAEMON_SET, ("ds",), in_all=True),
     _Builtin(kinds.DEPLOYMENT, ("deploy",), in_all=True, scale=True),
@@ -127,6 +128,37 @@ BUILTIN_SCALE_PATHS = {
     "statusReplicasPath": ".status.replicas",
     "labelSelectorPath": ".status.selector",
 }
+_SELECTABLE: dict[str, tuple[str, ...]] = {
+    "Pod": (
+        "spec.nodeName",
+        "spec.restartPolicy",
+        "spec.schedulerName",
+        "spec.serviceAccountName",
+        "spec.hostNetwork",
+        "status.phase",
+        "status.podIP",
+        "status.podIPs",
+        "status.nominatedNodeName",
+    ),
+    "Event": (
+        "involvedObject.kind",
+        "involvedObject.namespace",
+        "involvedObject.name",
+        "involvedObject.uid",
+        "involvedObject.apiVersion",
+        "involvedObject.resourceVersion",
+        "involvedObject.fieldPath",
+        "reason",
+        "reportingComponent",
+        "source",
+        "type",
+    ),
+    "Secret": ("type",),
+    "Node": ("spec.unschedulable",),
+    "Namespace": ("status.phase",),
+    "Service": ("spec.clusterIP", "spec.type"),
+    "CertificateSigningRequest": ("spec.signerName",),
+}
 # How upstream's aggregator orders the built-in groups; groups of custom resources follow by name.
 GROUP_ORDER = (
     "",
@@ -147,7 +179,9 @@ class Catalog:
     def __init__(self, crds: Iterable[Object]) -> None:
         resources = [*(_builtin(entry) for entry in _BUILTINS), *REVIEWS]
         for definition in crds:
-            resources.extend(_custom(definition))
+            # A definition that lacks what serving needs serves nothing, and must not take the others with it.
+            with contextlib.suppress(KeyError, TypeError, AttributeError):
+                resources.extend(_custom(definition))
         self._by_path = {(r.kind.group, r.kind.version, r.kind.plural): r for r in resources}
         self.groups: dict[str, dict[str, list[Resource]]] = {}
         for resource in resources:
@@ -200,6 +234,7 @@ def _builtin(entry: _Builtin) -> Resource:
         categories=("all",) if entry.in_all else (),
         subresources=tuple(sorted(subresources, key=lambda s: s.name)),
         scale_paths=BUILTIN_SCALE_PATHS if entry.scale else None,
+        selectable_fields=_SELECTABLE.get(kind.kind, ()),
     )
 
 
@@ -234,6 +269,9 @@ def _custom(definition: Object) -> list[Resource]:
                 printer_columns=tuple(version.get("additionalPrinterColumns") or ()),
                 scale_paths=declared.get("scale"),
                 warning=warning,
+                selectable_fields=tuple(
+                    entry["jsonPath"].lstrip(".") for entry in version.get("selectableFields") or ()
+                ),
             )
         )
     return made

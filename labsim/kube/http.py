@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
 from urllib.parse import unquote
 
 import orjson
@@ -24,6 +23,7 @@ from labsim.kube.resource_requests import ResourceRequests, no_method, no_resour
 from labsim.kube.reviews import review
 from labsim.kube.routes import Route, parse_path
 from labsim.kube.server import ApiServer
+from labsim.kube.store import Revision
 from labsim.kube.users import User
 from labsim.model.http import Request, Response
 from labsim.model.kinds import CUSTOM_RESOURCE_DEFINITION
@@ -83,9 +83,12 @@ class KubeHttp:
             self._catalog = Catalog(definitions)
         return self._catalog
 
-    def _definitions_changed(self, _revision: Any) -> None:
+    def _definitions_changed(self, revision: Revision) -> None:
         self._catalog = None
         self._openapi = None
+        if revision.type == "DELETED":
+            spec = revision.object["spec"]
+            self._requests.end_watches(spec["group"], spec["names"]["plural"])
 
     # -- who ----------------------------------------------------------------------------------------------------------
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 from labsim.kube.errors import ApiError, bad_request
 from labsim.model.http import Request
@@ -66,6 +68,19 @@ def check_dry_run(values: list[str], options_kind: str) -> None:
         shown = "[" + ",".join(f'"{value}"' for value in values) + "]"
         message = f'Unsupported value: {shown}: supported values: "All"'
         raise _invalid("dryRun", message, "FieldValueNotSupported", options_kind)
+
+
+def check_propagation(options: Mapping[str, Any]) -> None:
+    """Raise the 422 for a propagationPolicy that is none, or that comes with orphanDependents."""
+    policy = options.get("propagationPolicy")
+    if policy is None:
+        return
+    if options.get("orphanDependents") is not None:
+        message = f'Invalid value: "{policy}": orphanDependents and deletionPropagation cannot be both set'
+        raise _invalid("propagationPolicy", message, "FieldValueInvalid", "DeleteOptions")
+    if policy not in ("Foreground", "Background", "Orphan"):
+        message = f'Unsupported value: "{policy}": supported values: "Foreground", "Background", "Orphan", "nil"'
+        raise _invalid("propagationPolicy", message, "FieldValueNotSupported", "DeleteOptions")
 
 
 def field_manager(request: Request) -> str:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 from labsim.kube import bodies, paging
 from labsim.kube.catalog import Resource, Subresource
 from labsim.kube.errors import ApiError, bad_request
-from labsim.kube.list_options import ListOptions, check_dry_run, dry_run, field_manager, list_options
+from labsim.kube.list_options import ListOptions, check_dry_run, check_propagation, dry_run, field_manager, list_options
 from labsim.kube.representation import Form, answer, in_version, negotiate, shaped_list, shaped_object
 from labsim.kube.routes import Route
 from labsim.kube.scales import patch_of_scale, scale_of
+from labsim.kube.selectors import parse_field_selector
 from labsim.kube.server import ApiServer
 from labsim.kube.users import User
 from labsim.kube.watch import WatchOptions, WatchStream, selector
@@ -30,6 +32,12 @@ class ResourceRequests:
     def __init__(self, server: ApiServer, now_s: Callable[[], float]) -> None:
         self._server = server
         self._now_s = now_s
+        self._watches: weakref.WeakSet[WatchStream] = weakref.WeakSet()
+
+    def end_watches(self, group: str, plural: str) -> None:
+        """End every watch of a resource that is no longer served."""
+        for stream in [stream for stream in self._watches if stream.shows(group, plural)]:
+            stream.finish()
 
     def serve(self, request: Request, route: Route, resource: Resource, user: User) -> Response:
         """The answer to an authorized request; raises ApiError."""
@@ -68,8 +76,8 @@ class ResourceRequests:
         return answer(200, shaped, form)
 
     def _page(self, route: Route, resource: Resource, options: ListOptions) -> paging.Page:
-        server, kind, namespace = self._server, resource.kind, route.namespace
-        fields = f"metadata.name={route.name}" if route.name else options.fields
+        server, kind, namespace, fields = self._server, resource.kind, route.namespace, options.fields
+        check_fields(resource, fields)
         if options.revision is not None and options.revision > server.revision:
             raise too_large(options.revision, server.revision)
         if options.proceed:
@@ -89,6 +97,7 @@ class ResourceRequests:
     def _watch(self, request: Request, route: Route, resource: Resource, options: ListOptions) -> Response:
         form = self._form(request, resource)
         fields = options.fields
+        check_fields(resource, fields)
         if route.name:  # the old path /watch/.../NAME
             fields = f"{fields},metadata.name={route.name}".lstrip(",")
         since = options.revision or 0
@@ -108,6 +117,7 @@ class ResourceRequests:
             stream = WatchStream(self._server, resource, wanted, self._now_s)
         except ValueError as problem:
             raise bad_request(str(problem)) from problem
+        self._watches.add(stream)
         headers = {"content-type": form.media_type, "cache-control": "no-cache, private"}
         return Response(status=200, headers=headers, stream=stream)
 
@@ -119,7 +129,9 @@ class ResourceRequests:
         return self._answer(201, made, request, resource, form)
 
     def _delete_collection(self, request: Request, route: Route, resource: Resource, user: User) -> Response:
-        if "deletecollection" not in resource.verbs:
+        # Built-in kinds have no such path over all namespaces.
+        everywhere = resource.kind.namespaced and route.namespace is None and not resource.custom
+        if everywhere or "deletecollection" not in resource.verbs:
             raise no_method()
         form = self._form(request, resource)
         options = self._delete_options(request)
@@ -333,6 +345,7 @@ class ResourceRequests:
         check_dry_run(list(options.get("dryRun") or ()), "DeleteOptions")
         if dry_run(request, "DeleteOptions"):
             options["dryRun"] = ["All"]
+        check_propagation(options)
         return options
 
 
@@ -344,6 +357,17 @@ def _selector(labels: str, fields: str) -> Callable[[Object], bool] | None:
         return selector(labels, fields)
     except ValueError as problem:
         raise bad_request(str(problem)) from problem
+
+
+def check_fields(resource: Resource, fields: str) -> None:
+    """Raise the 400 for a field that the kind cannot be selected by."""
+    for path, _, _ in parse_field_selector(fields) if fields else ():
+        if path in ("metadata.name", "metadata.namespace") or path in resource.selectable_fields:
+            continue
+        if resource.custom or resource.selectable_fields:
+            raise bad_request(f"field label not supported: {path}")
+        known = '"metadata.name", "metadata.namespace"'
+        raise bad_request(f'"{path}" is not a known field selector: only {known}')
 
 
 def _agree(metadata: Object, field: str, wanted: str | None) -> None:

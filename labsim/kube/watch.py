@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import orjson
@@ -127,6 +127,15 @@ class WatchStream:
         if self._options.bookmarks and not self._ended:
             self._push(self._bookmark())
 
+    def finish(self) -> None:
+        """End the stream: what it shows is no longer served."""
+        if not self._ended:
+            self._end()
+
+    def shows(self, group: str, plural: str) -> bool:
+        kind = self._resource.kind
+        return not self._ended and kind.plural == plural and kind.group == group
+
     # -- feeding ----------------------------------------------------------------------------------------------------
 
     def _start(self) -> None:
@@ -226,7 +235,7 @@ class WatchStream:
 
 def changes_since(server: ApiServer, kind: Kind, revision: int) -> list[Revision] | None:
     """The later changes of a kind, whatever version it is stored in; None where the log no longer reaches back."""
-    changes = server.store.since(revision)
+    changes: Sequence[Revision] | None = server.store.since(revision)
     if changes is None:
         return None
     return [entry for entry in changes if entry.kind.plural == kind.plural and entry.kind.group == kind.group]

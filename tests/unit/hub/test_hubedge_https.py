@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import http.client
 import queue
 import socket
@@ -15,10 +16,15 @@ from typing import Any
 
 import pytest
 
+from labsim.edge_time import real_s
+from labsim.entropy import Entropy
 from labsim.errors import LabError
 from labsim.hub.embedded.edge import HttpsEdge
 from labsim.hub.embedded.files import byte_range
 from labsim.hub.embedded.identity import HubAuthority
+from labsim.kube.authentication import client_certificate_user
+from labsim.kube.certificates import Identity, issue, self_signed_ca
+from labsim.kube.users import User
 from labsim.model.http import Request, Response
 
 TIMEOUT_S = 10
@@ -232,6 +238,84 @@ def test_listeners_have_certificates_of_their_own(edge: HttpsEdge) -> None:
     with pytest.raises(ssl.SSLCertVerificationError):
         ask(bad, "GET", "/")
     bad.close()
+
+
+def client_context(ca_pem: str, identity: Identity | None, folder: Path) -> ssl.SSLContext:
+    context = ssl.create_default_context(cadata=ca_pem)
+    if identity is not None:
+        (folder / "client.pem").write_text(identity.key_pem + identity.cert_pem)
+        context.load_cert_chain(folder / "client.pem")
+    return context
+
+
+def test_only_verified_client_certificates_reach_the_handler(edge: HttpsEdge, tmp_path: Path) -> None:
+    hub, now_s = HubAuthority(), real_s()
+    clients = self_signed_ca(Entropy(1), "clients", "clients", now_s)
+    strangers = self_signed_ca(Entropy(2), "clients", "strangers", now_s)
+    node = issue(clients, Entropy(1), "w0", "system:node:w0", organizations=("system:nodes",), client=True, now_s=now_s)
+    other = issue(strangers, Entropy(1), "w0", "system:node:w0", client=True, now_s=now_s)
+    serving = dataclasses.replace(hub.serving(["127.0.0.1"]), client_ca_pem=clients.cert_pem)
+    seen: list[User | None] = []
+
+    def handle(request: Request) -> Response:
+        seen.append(client_certificate_user(request, clients.cert_pem))
+        return Response()
+
+    port = edge.listen("127.0.0.1", 0, handle, tls=serving)
+    for identity in (node, None):
+        context = client_context(hub.ca_pem, identity, tmp_path)
+        connection = http.client.HTTPSConnection("127.0.0.1", port, context=context, timeout=TIMEOUT_S)
+        assert ask(connection, "GET", "/", headers={"X-Remote-Cert-Pem": "forged"})[0] == 200
+        connection.close()
+    connection = http.client.HTTPSConnection(
+        "127.0.0.1", port, context=client_context(hub.ca_pem, other, tmp_path), timeout=TIMEOUT_S
+    )
+    with pytest.raises((ssl.SSLError, OSError, http.client.HTTPException)):
+        ask(connection, "GET", "/")
+    connection.close()
+    assert seen[0] is not None
+    assert (seen[0].name, seen[0].groups) == ("system:node:w0", ("system:nodes", "system:authenticated"))
+    assert seen[1:] == [None]
+
+
+def test_many_watches_hear_of_one_event(edge: HttpsEdge, world: OneThread) -> None:
+    made: list[Lines] = []
+
+    def handle(request: Request) -> Response:
+        made.append(Lines())
+        return Response(stream=made[-1])
+
+    port = edge.listen("127.0.0.1", 0, handle)
+    watchers = [plain(port) for _ in range(200)]
+    for watcher in watchers:
+        watcher.request("GET", "/")
+    answers = [watcher.getresponse() for watcher in watchers]
+    world.submit(lambda: [lines.push(b"event\n") for lines in made])
+    assert all(answer.read1() == b"event\n" for answer in answers)
+    for answer, watcher in zip(answers, watchers, strict=True):
+        answer.close()
+        watcher.close()
+    assert all(lines.closed.wait(TIMEOUT_S) for lines in made)
+
+
+class Timed(Lines):
+    """A stream with a time of its own."""
+
+    timeout_s = 0.05
+
+    def expire(self) -> None:
+        self.push(b"last\n")
+        self.push(None)
+
+    def keep_alive(self) -> None:
+        self.push(b"bookmark\n")
+
+
+def test_a_timed_stream_is_ended_when_its_time_is_over(edge: HttpsEdge) -> None:
+    stream = Timed()
+    connection = plain(edge.listen("127.0.0.1", 0, lambda request: Response(stream=stream)))
+    assert ask(connection, "GET", "/") == (200, b"last\n")
+    connection.close()
 
 
 def test_a_port_in_use_is_one_clear_error(edge: HttpsEdge) -> None:
