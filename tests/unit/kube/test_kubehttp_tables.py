@@ -136,4 +136,4 @@ def test_every_built_in_column_bears_an_empty_object() -> None:
         for resources in versions.values():
             for resource in resources:
                 shown = [column.cell({"metadata": {"name": "n"}}, NOW_S) for column in resource.columns]
-                assert shown[0] == "n"
+                assert "n" in shown
