@@ -61,9 +61,8 @@ class IsoView:
     boot_files: dict[str, int]  # sizes of kernel, initrd, rootfs
 
     def as_document(self) -> dict[str, Any]:
-        """The view as JSON values."""
-        document = dataclasses.asdict(self)
-        document["path"] = str(self.path)
+        """The view as JSON values: texts, numbers, lists and mappings only."""
+        document: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self), default=str))
         return document
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pycdlib
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -87,6 +88,7 @@ def test_embedding_keeps_the_size_and_can_be_read_back(base: BaseImage, tmp_path
     assert view.extra_kernel_arguments == ("a=b", "c")
     assert view.kernel_arguments[-2:] == ("a=b", "c")
     assert (view.kind, view.rootfs_url, view.coreiso_header) == ("full-iso", "", None)
+    assert yaml.safe_load(yaml.safe_dump(view.as_document()))["extra_kernel_arguments"] == ["a=b", "c"]
     assert view.ignition_area is not None
     assert view.ignition_area.length == IGNITION_AREA_BYTES
     archive = gzip.decompress(reader(target).read("/images/ignition.img").rstrip(b"\0") + b"\0" * 4)
