@@ -18,6 +18,7 @@ secret values (tokens in URLs) that were registered with `hide` are replaced whe
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable
 from typing import IO, Any
 
@@ -25,6 +26,8 @@ import orjson
 
 Line = dict[str, Any]
 ABSENT = object()
+# A JSON web token: three parts in base64url, the first of which begins with the encoding of `{"`.
+_JWT = re.compile(rb"eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 
 
 def digest(data: bytes) -> str:
@@ -99,7 +102,9 @@ class History:
                 self._secrets.setdefault(value.encode(), masked(value).encode())
 
     def redacted(self, data: bytes) -> bytes:
-        """The bytes with every known secret value replaced."""
+        """The bytes with every known secret value, and everything that looks like a token, replaced."""
+        if b"eyJ" in data:
+            data = _JWT.sub(lambda found: masked(found[0].decode()).encode(), data)
         for secret, mask in self._secrets.items():
             if secret in data:
                 data = data.replace(secret, mask)

@@ -259,10 +259,9 @@ def main() -> NoReturn:
     """The console script: LabsimErrors become one line, a hint and their exit code; anything else is our bug (70)."""
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s", stream=sys.stderr)
     signal.signal(signal.SIGTERM, _interrupted)
+    code: Any = 0
     try:
-        app(standalone_mode=False)
-    except typer.Exit as stop_now:
-        sys.exit(stop_now.exit_code)
+        code = app(standalone_mode=False)  # a typer.Exit is returned as its code
     except LabsimError as error:
         talk(f"labsim: {error.message}")
         if error.hint:
@@ -272,14 +271,13 @@ def main() -> NoReturn:
         talk("labsim: interrupted; what was made is removed")
         sys.exit(int(ExitCode.INTERRUPTED))
     except Exception as error:
-        from click.exceptions import ClickException
-
-        if isinstance(error, ClickException):
-            error.show()
+        show = getattr(error, "show", None)
+        if show is not None and hasattr(error, "exit_code"):  # a usage error of the command line's own parser
+            show()
             sys.exit(int(ExitCode.USAGE))
         logging.getLogger("labsim").exception("labsim has a bug")
         sys.exit(int(ExitCode.INTERNAL))
-    sys.exit(0)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 if __name__ == "__main__":

@@ -65,4 +65,4 @@ class RunResult:
             return Verdict.FAILED
         if any(step.verdict is Verdict.INCONCLUSIVE for step in self.steps):
             return Verdict.INCONCLUSIVE
-        return Verdict.PASSED
+        return Verdict.PASSED if self.steps else Verdict.SKIPPED

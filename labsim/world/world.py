@@ -62,6 +62,7 @@ class World:
         self.engine = Engine(
             scheduler=self.queue, entropy=self.entropy, history=self.history, hub=self.hub, around=self
         )
+        self._record_all("hub", self.hub)
         self.hub.subscribe(lambda revision: self._record("hub", revision))
         self.changes = 0  # grows with every store write: whoever waits looks again only when it has grown
         self._inbox: collections.deque[Callable[[], None]] = collections.deque()
@@ -246,10 +247,18 @@ class World:
             name=owner, clock=self.queue, entropy=self.entropy.child(f"hosted/{owner}"), crds=hosted_crds()
         )
         api = HostedApi(owner, server, lambda: self.hosted_authentication(owner))
+        self._record_all(owner, server)
         server.subscribe(lambda revision: self._record(owner, revision))
         self.hosted[owner] = api
         self.engine.hosted_cluster_started(owner, server)
         return api
+
+    def _record_all(self, store: str, server: ApiServer) -> None:
+        """What a new server begins with: its kinds and first namespaces."""
+        for obj in server.everything():
+            metadata = obj["metadata"]
+            place = (obj["kind"], metadata.get("namespace", ""), metadata["name"], int(metadata["resourceVersion"]))
+            self.history.record_write(store, "server", "ADDED", *place, None, obj)
 
     def _record(self, store: str, revision: Revision) -> None:
         self.changes += 1
