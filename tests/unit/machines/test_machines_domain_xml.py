@@ -53,8 +53,8 @@ def test_a_domain_is_what_the_spec_says() -> None:
     targets = [disk.find("target").attrib for disk in root.iterfind("./devices/disk")]  # type: ignore[union-attr]
     assert targets == [
         {"dev": "vda", "bus": "virtio"},
-        {"dev": "sda", "bus": "sata", "rotation_rate": "1"},
-        {"dev": "sdz", "bus": "sata"},
+        {"dev": "sda", "bus": "scsi", "rotation_rate": "1"},
+        {"dev": "sdz", "bus": "scsi"},
     ]
     assert [element.text for element in root.iterfind("./devices/disk/serial")] == ["worker-0-vda", "worker-0-ssd"]
     user, network = root.findall("./devices/interface")
