@@ -9,6 +9,7 @@ import ipaddress
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from pathlib import Path
+from string import ascii_lowercase
 
 import jinja2
 
@@ -77,16 +78,19 @@ def domain_name(lab: str, machine: str) -> str:
 
 def domain_xml(spec: MachineSpec, *, lab: str, disks: Sequence[Path], console: Path, accelerated: bool) -> str:
     """The definition of a machine with an empty CD drive. `disks` are the files of `spec.disks`, in that order."""
-    letters = {True: iter("abcdefghijklmnop"), False: iter("abcdefghijklmnop")}
-    described = [
-        {
-            "path": str(path),
-            "serial": disk.serial,
-            "rotational": disk.rotational,
-            "target": ("vd" if disk.rotational else "sd") + next(letters[disk.rotational]),
-        }
-        for disk, path in zip(spec.disks, disks, strict=True)
-    ]
+    letters = {True: iter(ascii_lowercase), False: iter(ascii_lowercase[1:])}  # the CD is the first on its controller
+    described = []
+    for disk, path in zip(spec.disks, disks, strict=True):
+        letter = next(letters[disk.rotational])
+        described.append(
+            {
+                "path": str(path),
+                "serial": disk.serial,
+                "rotational": disk.rotational,
+                "scsi_target": ascii_lowercase.index(letter),
+                "target": ("vd" if disk.rotational else "sd") + letter,
+            }
+        )
     place = {source: index + 1 for index, source in enumerate(spec.boot_order)}
     return (
         _templates()

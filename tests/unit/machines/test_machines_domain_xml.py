@@ -53,9 +53,13 @@ def test_a_domain_is_what_the_spec_says() -> None:
     targets = [disk.find("target").attrib for disk in root.iterfind("./devices/disk")]  # type: ignore[union-attr]
     assert targets == [
         {"dev": "vda", "bus": "virtio"},
-        {"dev": "sda", "bus": "scsi", "rotation_rate": "1"},
-        {"dev": "sdz", "bus": "scsi"},
+        {"dev": "sdb", "bus": "scsi", "rotation_rate": "1"},
+        {"dev": "sda", "bus": "scsi"},
     ]
+    controllers = [element.attrib for element in root.iterfind("./devices/controller[@type='scsi']")]
+    assert controllers == [{"type": "scsi", "index": "0", "model": "virtio-scsi"}]
+    places = [element.attrib for element in root.iterfind("./devices/disk/address")]
+    assert [(place["controller"], place["target"]) for place in places] == [("0", "1"), ("0", "0")]
     assert [element.text for element in root.iterfind("./devices/disk/serial")] == ["worker-0-vda", "worker-0-ssd"]
     user, network = root.findall("./devices/interface")
     assert user.attrib["type"] == "user"
