@@ -161,6 +161,13 @@ class Lab:
                 agents.append(agent)
         return agents
 
+    def agent_named(self, name: str) -> Object | None:
+        """The Agent of one of this lab's machines, by host id; None while there is none."""
+        machine = self._machine_by_host_id.get(name)
+        if machine is None:
+            return None
+        return self.hub.get(AGENT, self.namespace_of(self._infra_env_of[machine]), name)
+
     def machine_of(self, agent: Object) -> str:
         """The machine that an Agent stands for, by its host id."""
         return self._machine_by_host_id.get(name_of(agent), name_of(agent))

@@ -32,6 +32,10 @@ class Observed(Protocol):
         """The Agents of this lab's machines."""
         ...
 
+    def agent_named(self, name: str) -> Object | None:
+        """The Agent of one of this lab's machines; None while there is none."""
+        ...
+
     def machine_of(self, agent: Object) -> str: ...
     def hosted_client(self, cluster: str) -> HubClient | None: ...
 
@@ -47,8 +51,12 @@ class Look:
 
 def selected_agents(lab: Observed, selector: Agents) -> list[Object]:
     """The lab's agents that a selector means."""
+    return _among(lab, lab.agents(), selector)
+
+
+def _among(lab: Observed, agents: list[Object], selector: Agents) -> list[Object]:
     return select_agents(
-        lab.agents(),
+        agents,
         selector,
         history=lab.agent_history,
         machine_of=lab.machine_of,
@@ -67,10 +75,57 @@ def look(lab: Observed, step: ExpectStep) -> Look:
     return _object(lab, step)
 
 
+class Lookout:
+    """An expectation that is looked at again and again while others change the world.
+
+    Looks are cheap: of agents, only those that changed since the last look are asked again, and `stuck` stays empty.
+    """
+
+    def __init__(self, lab: Observed, step: ExpectStep) -> None:
+        self._lab = lab
+        self._step = step
+        self._states: dict[str, str] = {}  # the state of each selected agent
+        self._tally: Counter[str] = Counter()  # how many of them are in each state
+        self._position: int | None = None  # how many changes of agents the last look had seen; None before the first
+        self._last = Look(False, "nothing yet")
+
+    def look(self) -> Look:
+        """Evaluate at the present revision."""
+        step, lab = self._step, self._lab
+        if step.agents is None:
+            return look(lab, step)
+        changed = lab.agent_history.changed
+        if self._position is None:
+            self._states = {name_of(agent): agent_state(agent) for agent in selected_agents(lab, step.agents)}
+            self._tally = Counter(self._states.values())
+        elif self._position == len(changed):
+            return self._last
+        else:
+            for name in changed[self._position :]:
+                self._look_at(name, step.agents)
+        self._position = len(changed)
+        count = len(self._states)
+        is_right = step.state is None or self._tally[step.state] == count
+        self._last = Look(_count_holds(step, count) and is_right, _agents_seen(count, self._tally))
+        return self._last
+
+    def _look_at(self, name: str, selector: Agents) -> None:
+        before = self._states.pop(name, None)
+        if before is not None:
+            self._tally[before] -= 1
+        agent = self._lab.agent_named(name)
+        if agent is not None and _among(self._lab, [agent], selector):
+            self._states[name] = agent_state(agent)
+            self._tally[agent_state(agent)] += 1
+
+
+def _agents_seen(count: int, states: Counter[str]) -> str:
+    return f"{count} agent(s)" + (f": {_tally(states)}" if count else "")
+
+
 def _agents(lab: Observed, step: ExpectStep, selector: Agents) -> Look:
     agents = selected_agents(lab, selector)
-    states = Counter(agent_state(agent) or "(no state)" for agent in agents)
-    seen = f"{len(agents)} agent(s)" + (f": {_tally(states)}" if agents else "")
+    seen = _agents_seen(len(agents), Counter(agent_state(agent) for agent in agents))
     wrong = tuple(agent for agent in agents if step.state is not None and agent_state(agent) != step.state)
     return Look(_count_holds(step, len(agents)) and not wrong, seen, wrong or tuple(agents))
 
@@ -132,7 +187,7 @@ def _count_holds(step: ExpectStep, found: int) -> bool:
 
 
 def _tally(states: Counter[str]) -> str:
-    return ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+    return ", ".join(f"{count} {state or '(no state)'}" for state, count in sorted(states.items()) if count)
 
 
 def wanted(step: ExpectStep) -> str:

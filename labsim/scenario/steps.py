@@ -27,7 +27,7 @@ from labsim.model.scenario import (
     WaitStep,
 )
 from labsim.model.states import WAITS_FOR_USER
-from labsim.scenario.expectations import Look, Observed, look, selected_agents, wanted
+from labsim.scenario.expectations import Look, Lookout, Observed, look, selected_agents, wanted
 from labsim.scenario.explain import Evidence, explanation
 from labsim.scenario.tracking import agent_state
 
@@ -206,23 +206,24 @@ def _wait(lab: Lab, step: WaitStep, report: Report) -> None:
 def _expect(lab: Lab, step: ExpectStep, report: Report) -> None:
     started_s = lab.now()
     last = Look(False, "nothing yet")
+    lookout = Lookout(lab, step)
 
     def holds() -> bool:
         nonlocal last
-        now = look(lab, step)
+        now = lookout.look()
         if now.seen != last.seen:
             report(now.seen)
         last = now
         return now.holds
 
     if not lab.run_until(holds, started_s + step.within):
-        raise _not_held(lab, step, last, lab.now() - started_s, "did not come to hold")
+        raise _not_held(lab, step, look(lab, step), lab.now() - started_s, "did not come to hold")
     if step.holds is None:
         return
     since_s = lab.now()
     lab.run_until(lambda: not holds(), since_s + step.holds)
-    if not look(lab, step).holds:
-        raise _not_held(lab, step, last, lab.now() - since_s, "did not go on to hold")
+    if not last.holds:
+        raise _not_held(lab, step, look(lab, step), lab.now() - since_s, "did not go on to hold")
 
 
 def _not_held(lab: Lab, step: ExpectStep, last: Look, waited_s: float, what: str) -> CheckFailed:

@@ -46,8 +46,11 @@ class ScenarioLab:
             return
         obj = revision.object
         at_s = self.lab.world.now()
-        if revision.kind == AGENT and str(revision.type) != "DELETED":
-            self.agent_history.saw(obj, at_s)
+        if revision.kind == AGENT:
+            if str(revision.type) == "DELETED":
+                self.agent_history.gone(revision.name)
+            else:
+                self.agent_history.saw(obj, at_s)
         event = Event(event=str(revision.type), kind=kind, obj=obj, at_s=at_s)
         for listener in self._listeners:
             listener(event)

@@ -27,10 +27,16 @@ class AgentHistory:
         self._bound: set[str] = set()
         self._released: set[str] = set()
         self._states: dict[str, list[tuple[float, str]]] = {}
+        self.changed: list[str] = []  # the name of the agent of each change, in order: who looks again starts there
+
+    def gone(self, name: str) -> None:
+        """Take in that an Agent was deleted."""
+        self.changed.append(name)
 
     def saw(self, agent: Object, at_s: float) -> None:
         """Take in one version of an Agent."""
         name = name_of(agent)
+        self.changed.append(name)
         if agent_cluster(agent) is not None:
             self._bound.add(name)
             self._released.discard(name)
