@@ -168,7 +168,8 @@ class DiskWriter:
             image = open_image(device)
             if image is not None:
                 return image
-        raise OSError(errno.ENOMEDIUM, "no medium of this machine holds the system to install")
+        seen = ", ".join(self._devices) or "no block device at all"
+        raise OSError(errno.ENOMEDIUM, f"no medium of this machine holds the system to install (there are: {seen})")
 
     def _begin(self, source: DiskImage, target: str) -> None:
         needed = store_offset(source.image_bytes) + STORE_BYTES
