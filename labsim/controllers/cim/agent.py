@@ -149,8 +149,9 @@ class Agents:
             yield from self._follow_node(agent, host, status, now_s)
             if spoke.is_watched(host):
                 requeue_s = self._settings.timeouts.csr_requeue_s
-        described = yield from self._describe(agent, host)
+        # The host as this pass found it: a state that passes quickly (known, before it is installed) is shown too.
         wanted = desired_status(status, self._database, self._settings, host, error, now_s)
+        described = yield from self._describe(agent, host)
         shown = yield from patch_status(AGENT, described, wanted)
         self._remember(described, shown)
         if error is not None and not error.is_input_error:

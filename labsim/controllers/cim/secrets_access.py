@@ -26,8 +26,13 @@ def secret_text(secret: Object, key: str) -> str | None:
 
 
 def read_secret(namespace: str, name: str) -> Program[Object | None]:
-    """A Secret that a resource refers to; it gets the labels that let it be watched and backed up."""
+    """A Secret that a resource refers to; it gets the labels that let it be watched and backed up.
+
+    One that the cache does not hold is asked for live before it counts as missing: upstream caches labelled ones only.
+    """
     secret = yield from get(SECRET, namespace, name)
+    if secret is None:
+        secret = yield from get(SECRET, namespace, name, live=True)
     if secret is None:
         return None
     try:

@@ -97,6 +97,11 @@ class HostedClusters:
             conditions["ReconciliationSucceeded"] = Condition("False", "ReconciliationError", message)
             yield from hosted_cluster_status.write(cluster, present, self._settings, conditions, {})
             return Result(60.0)
+        if present is None and not dig(cluster, "status", "conditions"):
+            # Upstream shows a status before it makes anything.
+            first = {**conditions, "IgnitionEndpointAvailable": hosted_cluster_status.ignition_available(None)}
+            shown = yield from hosted_cluster_status.write(cluster, None, self._settings, first, {})
+            cluster = shown or cluster
         hcp = yield from management.ensure_control_plane(cluster, self._settings)
         ignition = yield from self._ignition_endpoint(cluster)
         yield from self._cluster_api(cluster, hcp, ignition)

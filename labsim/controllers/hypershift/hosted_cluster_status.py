@@ -86,15 +86,14 @@ def write(
 
 
 def _mirrored(hcp: Object | None, kind: str) -> Condition:
-    if hcp is None:
-        return NOT_FOUND
-    entry = condition_of(hcp, kind)
+    entry = None if hcp is None else condition_of(hcp, kind)
     if entry is not None:
         return Condition(entry["status"], entry.get("reason", ""), entry.get("message", ""))
-    if kind == "Degraded":
+    if kind in _FROM_CLUSTER_VERSION:
+        return Condition("Unknown", "StatusUnknown", "Condition not found in the CVO.")
+    if hcp is None or kind == "Degraded":
         return NOT_FOUND
-    where = "the CVO." if kind in _FROM_CLUSTER_VERSION else "the HCP"
-    return Condition("Unknown", "StatusUnknown", f"Condition not found in {where}")
+    return Condition("Unknown", "StatusUnknown", "Condition not found in the HCP")
 
 
 def _blocked_by(conditions: dict[str, Condition | None]) -> str:
