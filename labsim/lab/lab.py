@@ -21,7 +21,7 @@ from labsim.kube.store import Revision
 from labsim.lab import objects
 from labsim.lab.assembly import add_components, hosted_cluster_objects
 from labsim.lab.names import VIRTUAL, Addresses
-from labsim.lab.sizes import PROFILES, Sizes
+from labsim.lab.sizes import Sizes
 from labsim.machines.driver import DiskSpec, HasConsole, MachineDriver, MachineSpec, NicSpec, Power
 from labsim.machines.simulated.driver import SimulatedDriver
 from labsim.model.http import Response, request_for_url
@@ -54,7 +54,7 @@ class LabOptions:
     name: str
     folder: Path
     seed: str = "1"
-    sizes: Sizes = PROFILES["default"]
+    sizes: Sizes = Sizes()  # noqa: RUF009  (frozen)
     pace: Pace | None = None
     start_s: float = VIRTUAL_EPOCH_S
     addresses: Addresses = VIRTUAL

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
-from labsim.errors import UsageError
+from labsim.machines.profiles import profile as machine_profile
 from labsim.model.scenario import MachineGroup
 
 MIB = 2**20
+GB = 10**9
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,23 +32,21 @@ class Sizes:
         )
 
 
-PROFILES = {
-    "default": Sizes(),
-    "small": Sizes(
-        profile="small",
-        cpus=1,
-        memory_mib=384,
-        disk_bytes=2**30,
-        minimum_cpus=1,
-        minimum_memory_mib=256,
-        minimum_disk_gb=1,
-    ),
-}
-
-
 def sizes_of(profile: str) -> Sizes:
-    """The sizes of a profile; UsageError names the known ones."""
-    found = PROFILES.get(profile)
-    if found is None:
-        raise UsageError(f"unknown profile {profile!r}", hint=f"known profiles: {', '.join(PROFILES)}")
-    return found
+    """The sizes of a profile of vm-templates/profiles.yaml; "default" keeps what the scenario says.
+
+    A smaller profile lowers CIM's minimums to what its machines have: a guest sees up to a third less memory than it
+    was given, because the kernel and its initrd keep some. Raises UsageError, naming the known profiles.
+    """
+    found = machine_profile(profile)
+    if profile == "default":
+        return Sizes()
+    return Sizes(
+        profile=profile,
+        cpus=found.cpus,
+        memory_mib=found.memory_mib,
+        disk_bytes=found.disk_bytes,
+        minimum_cpus=found.cpus,
+        minimum_memory_mib=found.memory_mib * 2 // 3,
+        minimum_disk_gb=found.disk_bytes // GB,
+    )

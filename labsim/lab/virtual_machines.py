@@ -44,7 +44,7 @@ def open_libvirt_lab(
     driver_ledger = Ledger(ledger)
 
     def make_driver(lab: Lab) -> MachineDriver:
-        return LibvirtDriver(lab=name, folder=folder, journal=driver_ledger)
+        return LibvirtDriver(lab=name, folder=folder, journal=driver_ledger, talk=talk)
 
     return open_paced_lab(
         spec,

@@ -1,0 +1,22 @@
+"""What holds for every test: where a machine must have something, a test that skips for want of it fails."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> Generator[None, Any, Any]:
+    """LABSIM_MUST_NOT_SKIP lists words (kubectl, qemu, libvirt): a skip whose reason names one of them is a failure."""
+    report = yield
+    words = os.environ.get("LABSIM_MUST_NOT_SKIP", "").split()
+    if report.skipped and not hasattr(report, "wasxfail"):
+        reason = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
+        if any(word in reason.lower() for word in words):
+            report.outcome = "failed"
+            report.longrepr = f"must not be skipped here: {reason}"
+    return report
