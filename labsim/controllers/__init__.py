@@ -1,1 +1,1 @@
-"""The simulated components: programs without I/O, one package per upstream component, and the runtime that runs them."""
+"""The simulated components: programs without I/O, one package per upstream component, and their runtime."""

@@ -76,8 +76,8 @@ class Fabric:
         self._blocked.get(client, set()).discard((host, port) if host else None)
 
     def is_blocked(self, client: str, endpoint: Endpoint) -> bool:
-        blocked = self._blocked.get(client)
-        return bool(blocked) and (None in blocked or (endpoint.host, endpoint.port) in blocked)
+        blocked = self._blocked.get(client, set())
+        return None in blocked or (endpoint.host, endpoint.port) in blocked
 
 
 def split_host_port(location: str, default_port: int) -> tuple[str, int]:

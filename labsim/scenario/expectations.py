@@ -198,10 +198,7 @@ def wanted(step: ExpectStep) -> str:
             ""
             if step.agents == "all"
             else " with "
-            + ", ".join(
-                f"{key}={value}"
-                for key, value in step.agents.model_dump(exclude_none=True).items()  # type: ignore[union-attr]
-            )
+            + ", ".join(f"{key}={value}" for key, value in step.agents.model_dump(exclude_none=True).items())
         )
         return f"{count}agents{which}" + (f" in {step.state}" if step.state else "")
     if step.nodes is not None:

@@ -162,15 +162,14 @@ class DeletedMachinesGo:
         self._going: dict[tuple[str, str], tuple[float, Object]] = {}
         self._excused = excused
 
-    def saw(self, event: Event) -> Iterator[str]:
+    def saw(self, event: Event) -> Iterable[str]:
         if event.kind == "Machine":
             key = (namespace_of(event.obj), name_of(event.obj))
             if event.event == "DELETED":
                 self._going.pop(key, None)
             elif is_deleting(event.obj) and key not in self._going:
                 self._going[key] = (event.at_s, event.obj)
-        return
-        yield
+        return ()
 
     def finish(self, now_s: float) -> Iterator[str]:
         for (namespace, name), (since_s, machine) in sorted(self._going.items(), key=lambda item: item[0]):
@@ -187,7 +186,7 @@ class ClaimedAgentsProceed:
         self._since: dict[str, tuple[str, float]] = {}
         self._excused = excused
 
-    def saw(self, event: Event) -> Iterator[str]:
+    def saw(self, event: Event) -> Iterable[str]:
         if event.kind == "Agent":
             name, state = name_of(event.obj), agent_state(event.obj)
             if (
@@ -198,8 +197,7 @@ class ClaimedAgentsProceed:
                 self._since.pop(name, None)
             elif self._since.get(name, ("", 0.0))[0] != state:
                 self._since[name] = (state, event.at_s)
-        return
-        yield
+        return ()
 
     def finish(self, now_s: float) -> Iterator[str]:
         for name, (state, since_s) in sorted(self._since.items()):

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from labsim.clock import VIRTUAL_EPOCH_S, EventQueue
 from labsim.controllers.runtime.component import Component
 from labsim.controllers.runtime.effects import Program, Publish, Unreachable, Withdraw
-from labsim.controllers.runtime.engine import Actor, Done, Engine
+from labsim.controllers.runtime.engine import Done, Engine
 from labsim.entropy import Entropy
 from labsim.history import History
 from labsim.kube.crds import hosted_crds, hub_crds
@@ -276,8 +276,6 @@ class World:
 
 
 def _answered(response: Response) -> Program[Response]:
+    """A program that has its answer already."""
+    yield from ()
     return response
-    yield
-
-
-__all__ = ["Actor", "World"]

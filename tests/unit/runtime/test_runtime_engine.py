@@ -84,7 +84,9 @@ class Labeller:
                 return DONE
             if self.failures:
                 self.failures -= 1
-                yield from update({**thaw(found), "metadata": {**found["metadata"], "resourceVersion": "1"}}, CONFIG_MAP)
+                yield from update(
+                    {**thaw(found), "metadata": {**found["metadata"], "resourceVersion": "1"}}, CONFIG_MAP
+                )
             yield from patch(CONFIG_MAP, key.namespace, key.name, {"metadata": {"labels": {"seen": "yes"}}})
             return DONE
         finally:
