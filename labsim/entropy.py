@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import struct
 import uuid
 
 # Kubernetes draws name suffixes from these letters: no vowels, so that no words appear, and none that look alike.
 NAME_SUFFIX_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
+
+_BLOCK_BYTES = 64
+_SIXTEEN = struct.Struct(">16I")
 
 
 @functools.lru_cache(maxsize=4096)
@@ -23,11 +27,12 @@ def _key(seed: str) -> bytes:
 class Entropy:
     """Values derived from a seed, for one owner."""
 
-    __slots__ = ("_owner", "_seed")
+    __slots__ = ("_owner", "_seed", "_start")
 
     def __init__(self, seed: int | str, owner: str = "") -> None:
         self._seed = str(seed)
         self._owner = owner
+        self._start = hashlib.blake2b(f"{owner}\0".encode(), key=_key(self._seed), digest_size=64)
 
     @property
     def seed(self) -> str:
@@ -37,15 +42,17 @@ class Entropy:
         """The values of an owner inside this one; siblings never share a value."""
         return Entropy(self._seed, f"{self._owner}/{owner}")
 
+    def _block(self, purpose: str, number: int) -> bytes:
+        state = self._start.copy()
+        state.update(f"{purpose}\0{number}".encode())
+        return state.digest()
+
     def bytes(self, purpose: str, count: int = 32) -> bytes:
         """`count` bytes for `purpose`."""
-        out = b""
-        block = 0
-        while len(out) < count:
-            message = f"{self._owner}\0{purpose}\0{block}".encode()
-            out += hashlib.blake2b(message, key=_key(self._seed), digest_size=64).digest()
-            block += 1
-        return out[:count]
+        if count <= _BLOCK_BYTES:
+            return self._block(purpose, 0)[:count]
+        blocks = range((count + _BLOCK_BYTES - 1) // _BLOCK_BYTES)
+        return b"".join(self._block(purpose, block) for block in blocks)[:count]
 
     def integer(self, purpose: str, low: int, high: int) -> int:
         """A whole number with low <= value <= high. The bias of the modulus is far below 2**-60."""
@@ -53,7 +60,7 @@ class Entropy:
 
     def uniform(self, purpose: str, low: float, high: float) -> float:
         """A number with low <= value < high."""
-        return low + (high - low) * (int.from_bytes(self.bytes(purpose, 7), "big") / 2**56)
+        return low + (high - low) * (int.from_bytes(self._block(purpose, 0)[:7], "big") * 2.0**-56)
 
     def uuid(self, purpose: str) -> str:
         """A version 4 UUID in its canonical text form."""
@@ -67,3 +74,28 @@ class Entropy:
         raw = self.bytes(purpose, 2 * length)
         size = len(alphabet)
         return "".join(alphabet[int.from_bytes(raw[2 * i : 2 * i + 2], "big") % size] for i in range(length))
+
+
+class Delays:
+    """The delays of one stream of events: the n-th is a KDF of (seed, owner, purpose, n), and costs next to nothing.
+
+    One derived block holds the delays of sixteen events, 32 bits of chance each.
+    """
+
+    __slots__ = ("_entropy", "_low_s", "_number", "_pending", "_purpose", "_step_s")
+
+    def __init__(self, entropy: Entropy, purpose: str, low_s: float, high_s: float) -> None:
+        self._entropy = entropy
+        self._purpose = purpose
+        self._low_s = low_s
+        self._step_s = (high_s - low_s) / 2**32
+        self._number = 0
+        self._pending: list[int] = []
+
+    def next_s(self) -> float:
+        """The delay of the next event, in seconds; low <= delay < high."""
+        if not self._pending:
+            block = self._entropy.bytes(f"{self._purpose}/{self._number}", _BLOCK_BYTES)
+            self._pending = list(_SIXTEEN.unpack(block))
+            self._number += 1
+        return self._low_s + self._step_s * self._pending.pop()

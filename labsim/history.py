@@ -112,6 +112,9 @@ class History:
 
     def record(self, line_type: str, /, **fields: Any) -> None:
         """Append one line."""
+        if self._sink is None and not self._listeners:
+            self.count += 1
+            return
         line: Line = {"n": self.count, "t": round(self._now() - self._start_s, 6), "type": line_type, **fields}
         self.count += 1
         if self._sink is not None:
@@ -132,6 +135,9 @@ class History:
         after: dict[str, Any],
     ) -> None:
         """Append a store's change; `event` is ADDED, MODIFIED or DELETED."""
+        if self._sink is None and not self._listeners:
+            self.count += 1
+            return
         fields: Line = {"store": store, "actor": actor, "event": event, "kind": kind}
         fields.update(namespace=namespace, name=name, revision=revision)
         if self._sink is not None:

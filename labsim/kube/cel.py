@@ -13,6 +13,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from labsim.kube.cel_library import cel_library
+
 _OLD_SELF = re.compile(r"\boldSelf\b")
 _CALLED = re.compile(r"([A-Za-z]\w*)\s*\(")
 _REASON_TITLES = {
@@ -122,25 +124,20 @@ def _evaluated(expression: str, activation: dict[str, Any], *, unknown: Any = No
 @functools.lru_cache(maxsize=2048)
 def _program(expression: str) -> tuple[Any, frozenset[str]]:
     """The compiled expression, and the names of Kubernetes' own functions that it calls."""
-    import cel
-
     from labsim.kube.cel_functions import FUNCTIONS
 
     called = frozenset(_CALLED.findall(expression)) & FUNCTIONS.keys()
-    return cel.compile(expression), frozenset(called)
+    return cel_library().compile(expression), frozenset(called)
 
 
 def _context(names: frozenset[str], activation: dict[str, Any]) -> Any:
-    import cel
-
     from labsim.kube.cel_functions import FUNCTIONS
 
-    context = cel.Context(functions={name: FUNCTIONS[name] for name in names})
+    context = cel_library().Context(functions={name: FUNCTIONS[name] for name in names})
     context.update(activation)
     return context
 
 
 def _optional(value: Any) -> Any:
-    import cel
-
+    cel = cel_library()
     return cel.OptionalValue.none() if value is None else cel.OptionalValue.of(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -14,15 +15,20 @@ class Kind:
     kind: str
     plural: str
     namespaced: bool = True
+    api_version: str = dataclasses.field(init=False, repr=False, compare=False)
+    # `agents.agent-install.openshift.io`, or `secrets` for the core group.
+    qualified: str = dataclasses.field(init=False, repr=False, compare=False)
+    _hash: int = dataclasses.field(init=False, repr=False, compare=False)
 
-    @property
-    def api_version(self) -> str:
-        return f"{self.group}/{self.version}" if self.group else self.version
+    def __post_init__(self) -> None:
+        # Kinds are keys of everything that is looked up: what is derived from them is made once.
+        put = functools.partial(object.__setattr__, self)
+        put("api_version", f"{self.group}/{self.version}" if self.group else self.version)
+        put("qualified", f"{self.plural}.{self.group}" if self.group else self.plural)
+        put("_hash", hash((self.group, self.version, self.kind, self.plural, self.namespaced)))
 
-    @property
-    def qualified(self) -> str:
-        """`agents.agent-install.openshift.io`, or `secrets` for the core group."""
-        return f"{self.plural}.{self.group}" if self.group else self.plural
+    def __hash__(self) -> int:
+        return self._hash
 
     def path(self, namespace: str | None = None, name: str | None = None, subresource: str = "") -> str:
         """The URL path of the collection, or of one object."""

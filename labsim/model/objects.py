@@ -6,6 +6,7 @@ Objects that come from a cache are shared and must not be changed: `thaw` gives 
 from __future__ import annotations
 
 import datetime
+import functools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -61,7 +62,7 @@ def is_deleting(obj: Object) -> bool:
 def dig(obj: Any, *path: str, default: Any = None) -> Any:
     """The value at a path of keys, or `default` where any step is absent or null."""
     for key in path:
-        if not isinstance(obj, Mapping):
+        if type(obj) is not dict and not isinstance(obj, Mapping):
             return default
         obj = obj.get(key)
         if obj is None:
@@ -107,10 +108,15 @@ def owner_named(obj: Object, kind: str) -> Object | None:
 
 def timestamp(epoch_s: float) -> str:
     """Kubernetes' form of a time: UTC, whole seconds, `2026-01-02T03:04:05Z`."""
-    moment = datetime.datetime.fromtimestamp(int(epoch_s), tz=datetime.UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _second_text(int(epoch_s))
 
 
+@functools.lru_cache(maxsize=512)
+def _second_text(epoch_s: int) -> str:
+    return datetime.datetime.fromtimestamp(epoch_s, tz=datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@functools.lru_cache(maxsize=4096)
 def parse_timestamp(text: str) -> float:
     """The epoch seconds of an RFC 3339 time (with or without fraction)."""
     return datetime.datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()

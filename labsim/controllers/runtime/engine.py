@@ -34,7 +34,7 @@ from labsim.controllers.runtime.effects import (
     Write,
 )
 from labsim.controllers.runtime.queue import WorkQueue
-from labsim.entropy import Entropy
+from labsim.entropy import Delays, Entropy
 from labsim.history import History
 from labsim.kube.errors import ApiError
 from labsim.kube.server import ApiServer
@@ -347,19 +347,15 @@ def _coordinate(effect: Any) -> str:
 class _Stream:
     """One watch stream: each event takes a derived delay, and none overtakes another."""
 
-    __slots__ = ("_count", "_entropy", "_last_s", "_name", "_scheduler")
+    __slots__ = ("_delays", "_last_s", "_scheduler")
 
     def __init__(self, scheduler: Scheduler, entropy: Entropy, name: str) -> None:
         self._scheduler = scheduler
-        self._entropy = entropy
-        self._name = name
-        self._count = 0
+        self._delays = Delays(entropy, f"watch/{name}", *WATCH_DELAY_S)
         self._last_s = 0.0
 
     def send(self, deliver: Callable[[], None]) -> None:
-        delay_s = self._entropy.uniform(f"watch/{self._name}/{self._count}", *WATCH_DELAY_S)
-        self._count += 1
-        self._last_s = max(self._last_s, self._scheduler.now() + delay_s)
+        self._last_s = max(self._last_s, self._scheduler.now() + self._delays.next_s())
         self._scheduler.call_at(self._last_s, deliver, "watch")
 
 
