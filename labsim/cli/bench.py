@@ -1,5 +1,4 @@
-"""`labsim bench`: measures labsim on this machine and prints what it found; no figure is a bound.
-"""
+"""`labsim bench`: measures labsim on this machine and prints what it found; no figure is a bound."""
 
 from __future__ import annotations
 

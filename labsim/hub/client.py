@@ -70,5 +70,3 @@ class DirectClient:
                 return False
             raise
         return True
-
-

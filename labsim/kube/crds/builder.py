@@ -1,6 +1,6 @@
 """A short way to write CustomResourceDefinitions: structural schemas as nested calls, one call per property.
 
-    crd(AGENT, spec=obj({"approved": boolean(), "role": string()}, required=["approved"]), columns=[...])
+For example `crd(AGENT, spec=obj({"approved": boolean(), "role": string()}, required=["approved"]), columns=[...])`.
 """
 
 from __future__ import annotations

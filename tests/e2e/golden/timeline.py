@@ -227,7 +227,7 @@ NODE_LABEL, SYNCED = "hypershift.openshift.io/nodePool", "hypershift.openshift.i
 
 def node(before: Object | None, after: Object) -> Iterator[Change]:
     if before is None:
-        yield "node", "registered"
+        yield "node", f"registered, kubelet {at(after, 'status', 'nodeInfo', 'kubeletVersion')}"
     yield from value_change(before, after, "node-pool-of-node", f"label {NODE_LABEL}", "metadata", "labels", NODE_LABEL)
     yield from value_change(
         before, after, "node-pool-of-node", f"annotation {SYNCED}", "metadata", "annotations", SYNCED

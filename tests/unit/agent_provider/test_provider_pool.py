@@ -36,8 +36,9 @@ def test_a_condition_that_is_missing_is_not_met() -> None:
     assert is_claimable(agent("a"))
     assert not is_claimable(agent("a", approved=False))
     for kind in GOOD:
-        assert not is_claimable(agent("a", **{kind: ""}))
-        assert not is_claimable(agent("a", **{kind: "Unknown"}))
+        for value in ("", "Unknown"):
+            statuses: dict[str, Any] = {kind: value}
+            assert not is_claimable(agent("a", **statuses)), (kind, value)
     assert not is_claimable(agent("a", Bound="True"))
 
 

@@ -13,7 +13,7 @@ from labsim.controllers.capi import conditions, rollout, victims
 from labsim.controllers.capi.durations import seconds
 from labsim.controllers.capi.selectors import matcher, text_of
 from labsim.model.kinds import MACHINE
-from labsim.model.objects import Object, condition_of, name_of, new, timestamp
+from labsim.model.objects import Object, condition_of, name_of, new, parse_timestamp, timestamp
 
 NOW_S = 1_767_225_600.0
 
@@ -59,7 +59,7 @@ def naive_order(entries: list[Object], policy: str) -> list[str]:
         sick = any(found["status"] == "False" for found in entry["status"]["conditions"])
         if "nodeRef" not in entry["status"] or sick:
             return 50
-        age_days = (NOW_S - victims.parse_timestamp(entry["metadata"]["creationTimestamp"])) / 86400
+        age_days = (NOW_S - parse_timestamp(entry["metadata"]["creationTimestamp"])) / 86400
         oldest = 50 * (1 - math.exp(-age_days / 10))
         return {"Random": 20.0, "Oldest": oldest, "Newest": 50 - oldest}[policy]
 

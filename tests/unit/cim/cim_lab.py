@@ -154,7 +154,8 @@ class Service:
         raw = body if isinstance(body, bytes) else b"" if body is None else orjson.dumps(body)
         sent = {"x-secret-key": token, "discovery_agent_version": self.cim.settings.agent_image, **headers}
         request: Request = request_for_url(method, f"{API}{path}", headers=sent, body=raw)
-        return self.run(self.cim.services()["assisted-service"](request))
+        answer: Response = self.run(self.cim.services()["assisted-service"](request))
+        return answer
 
     def steps(self, host: Host) -> list[str]:
         answer = self.cim._rest._instructions.answer(host)
@@ -252,7 +253,7 @@ class CimWorld:
         request = request_for_url(method, url, headers=headers, body=body, client="test")
         endpoint = self.world.fabric.find(request.host, request.scheme)
         assert endpoint is not None
-        answers: list[Any] = []
+        answers: list[Response | BaseException] = []
         self.world.answer(endpoint, request, lambda value, error: answers.append(error or value))
         for _ in range(200):
             if answers:

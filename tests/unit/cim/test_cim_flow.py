@@ -6,12 +6,17 @@ from cim_lab import HOST_ID, CimWorld, FakeAgent
 
 from labsim.controllers.runtime.effects import Publish
 from labsim.model.kinds import AGENT, AGENT_CLUSTER_INSTALL, CLUSTER_DEPLOYMENT, DAEMON_SET, INFRA_ENV, NODE, SECRET
-from labsim.model.objects import condition_of, new
+from labsim.model.objects import Object, condition_of, new
 
 
-def _condition(obj: dict, kind: str) -> tuple[str, str]:
+def _entry(obj: Object, kind: str) -> Object:
     found = condition_of(obj, kind)
-    assert found is not None
+    assert found is not None, kind
+    return found
+
+
+def _condition(obj: Object, kind: str) -> tuple[str, str]:
+    found = _entry(obj, kind)
     return found["status"], found["reason"]
 
 
@@ -131,7 +136,7 @@ def test_an_approved_known_host_installs_by_itself() -> None:
     agent = _installed(world)
     shown = world.agent()
     assert _condition(shown, "Installed") == ("True", "InstallationCompleted")
-    assert condition_of(shown, "Installed")["message"] == "The installation has completed: Done"
+    assert _entry(shown, "Installed")["message"] == "The installation has completed: Done"
     assert shown["status"]["progress"]["installationPercentage"] == 100
     assert agent.state() == "added-to-existing-cluster"
 
@@ -166,7 +171,7 @@ def test_a_bind_that_the_state_machine_refuses_is_tried_until_it_can_be_had() ->
     world.run(1)
     world.patch_agent({"clusterDeploymentName": {"namespace": "clusters-example", "name": "example"}})
     world.run(1)
-    synced = condition_of(world.agent(), "SpecSynced")
+    synced = _entry(world.agent(), "SpecSynced")
     assert (synced["reason"], synced["message"]) == (
         "BackendError",
         "The Spec could not be synced due to backend error: no condition found to run transition",
@@ -184,7 +189,7 @@ def test_a_binding_to_a_cluster_that_is_not_there_is_a_backend_error() -> None:
     world.run(1)
     assert (
         "failed to get clusterDeployment with name none in namespace nowhere"
-        in condition_of(world.agent(), "SpecSynced")["message"]
+        in _entry(world.agent(), "SpecSynced")["message"]
     )
 
 
@@ -256,7 +261,7 @@ def test_the_install_shows_a_cluster_that_is_adding_hosts() -> None:
     install = world.get(AGENT_CLUSTER_INSTALL, "clusters-example", "example")
     assert install["status"]["debugInfo"]["state"] == "adding-hosts"
     assert _condition(install, "Completed") == ("True", "InstallationCompleted")
-    assert condition_of(install, "SpecSynced")["message"] == "SyncOK"
+    assert _entry(install, "SpecSynced")["message"] == "SyncOK"
     assert install["metadata"]["ownerReferences"][0]["kind"] == "ClusterDeployment"
 
 

@@ -290,7 +290,12 @@ def test_many_watches_hear_of_one_event(edge: HttpsEdge, world: OneThread) -> No
     for watcher in watchers:
         watcher.request("GET", "/")
     answers = [watcher.getresponse() for watcher in watchers]
-    world.submit(lambda: [lines.push(b"event\n") for lines in made])
+
+    def push_to_all() -> None:
+        for lines in made:
+            lines.push(b"event\n")
+
+    world.submit(push_to_all)
     assert all(answer.read1() == b"event\n" for answer in answers)
     for answer, watcher in zip(answers, watchers, strict=True):
         answer.close()

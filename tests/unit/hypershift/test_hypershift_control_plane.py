@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
 
 import orjson
 import pytest
@@ -31,7 +30,7 @@ from labsim.model.objects import condition_of, dig, name_of, parse_timestamp
 
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[Hub]:
+def running() -> Hub:
     """A hub whose hosted cluster is available. Tests that use it change nothing."""
     hub = Hub()
     hub.add_storage_class()
@@ -117,7 +116,8 @@ def test_highly_available_pods_have_the_documented_ready_counts(running: Hub) ->
 def test_etcd_comes_before_the_api_server_and_that_before_the_rest(running: Hub) -> None:
     def first(component: str) -> str:
         pods = running.server.list(POD, PLACE, label_selector=f"app={component}")[0]
-        return min(pod["metadata"]["creationTimestamp"] for pod in pods)
+        created: list[str] = [pod["metadata"]["creationTimestamp"] for pod in pods]
+        return min(created)
 
     order = ("control-plane-operator", "etcd", "kube-apiserver", "kube-scheduler", "oauth-openshift")
     times = [first(component) for component in order]

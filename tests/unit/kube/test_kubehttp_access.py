@@ -7,7 +7,7 @@ from kubehttp_api import ALICE_TOKEN, NOW_S, Api
 
 from labsim.entropy import Entropy
 from labsim.kube.authentication import certificate_header, user_of_certificate
-from labsim.kube.certificates import issue, self_signed_ca
+from labsim.kube.certificates import Identity, issue, self_signed_ca
 
 MAPS = "/api/v1/namespaces/default/configmaps"
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
@@ -22,7 +22,7 @@ def api() -> Api:
     return made
 
 
-def certificate(name: str, *groups: str, ca: object = CA, client: bool = True) -> str:
+def certificate(name: str, *groups: str, ca: Identity = CA, client: bool = True) -> str:
     made = issue(
         ca,
         Entropy(3),
@@ -31,7 +31,7 @@ def certificate(name: str, *groups: str, ca: object = CA, client: bool = True) -
         organizations=groups,
         client=client,
         server=not client,
-        now_s=NOW_S,  # type: ignore[arg-type]
+        now_s=NOW_S,
     )
     return certificate_header(made.cert_pem)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +11,7 @@ from kubehttp_api import Api
 
 from labsim.kube.protobuf import MAGIC, BadProtobuf, decode_body
 
-CONTENT = {"content_type": "application/vnd.kubernetes.protobuf"}
+CONTENT: dict[str, Any] = {"content_type": "application/vnd.kubernetes.protobuf"}
 
 
 def number(field: int, value: int) -> bytes:

@@ -13,7 +13,7 @@ from labsim.kube.routes import Route, parse_path
 
 MAPS = "/api/v1/namespaces/default/configmaps"
 WIDGETS = "/apis/conf.test/v1/namespaces/default/widgets"
-MERGE = {"content_type": "application/merge-patch+json"}
+MERGE: dict[str, Any] = {"content_type": "application/merge-patch+json"}
 
 
 @pytest.fixture

@@ -107,7 +107,7 @@ def test_columns_of_nodes_and_pods() -> None:
     }
     shown = cells("", "Node", node)
     assert (shown["Status"], shown["Roles"], shown["Version"]) == ("Ready,SchedulingDisabled", "worker", "v1.34.1")
-    pod = {
+    pod: dict[str, Any] = {
         "spec": {"containers": [{}, {}], "nodeName": "w0"},
         "status": {"phase": "Running", "containerStatuses": [{"ready": True, "restartCount": 2}, {"ready": False}]},
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,7 +12,7 @@ from kubehttp_api import Api, events, names, widget_definition
 from labsim.kube import watch
 
 MAPS = "/api/v1/namespaces/default/configmaps"
-MERGE = {"content_type": "application/merge-patch+json"}
+MERGE: dict[str, Any] = {"content_type": "application/merge-patch+json"}
 
 
 @pytest.fixture

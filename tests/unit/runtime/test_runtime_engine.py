@@ -143,8 +143,8 @@ def test_an_error_is_tried_again_with_back_off() -> None:
 def test_an_unexpected_exception_is_written_down_as_our_own_bug() -> None:
     class Broken(Labeller):
         def reconcile(self, key: Key) -> Program[Result]:
+            yield from ()
             raise ZeroDivisionError(key.name)
-            yield
 
     bench = Bench()
     bench.engine.add(Broken())

@@ -69,7 +69,7 @@ def test_an_unapproved_agent_that_installs_is_found() -> None:
 
 def test_an_agent_that_installs_for_a_selector_it_does_not_match_is_found() -> None:
     wants = obj("AgentMachine", "m", spec={"agentLabelSelector": {"matchLabels": {"size": "large"}}})
-    claimed = {"annotations": {"agentMachineRefNamespace": "ns"}}
+    claimed: dict[str, Any] = {"annotations": {"agentMachineRefNamespace": "ns"}}
     small = agent("installing", cluster="c", labels={"agentMachineRef": "m", "size": "small"}, **claimed)
     large = agent("installing", cluster="c", labels={"agentMachineRef": "m", "size": "large"}, **claimed)
     assert broken(OnlyApprovedAndSelectedInstall(), wants, small)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -63,7 +64,7 @@ def expecting(agents: Any, count: int, state: str | None = None) -> ExpectStep:
 def test_a_lookout_agrees_with_a_look_after_each_change(step: ExpectStep) -> None:
     lab = FewAgents()
     lookout = Lookout(lab, step)
-    changes = [
+    changes: list[Callable[[], None]] = [
         lambda: None,
         lambda: lab.write("a", "discovering"),
         lambda: lab.write("a", "known", approved=True),
