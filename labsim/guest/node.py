@@ -34,7 +34,8 @@ NOT_READY_MESSAGE = (
 )
 FOREVER_S = 86_400.0
 MAX_PODS = "250"  # OpenShift's default
-KUBELET_VERSION = "v1.31.4"
+KUBELET_VERSION_PATH = "/etc/labsim/kubelet-version"  # our ignition server's; a real payload comes with its kubelet
+KUBELET_VERSION = "v1.31.4"  # where nobody names one
 LEASE_SECONDS = 40
 
 
@@ -77,6 +78,7 @@ class NodeFacts:
     machine_id: str
     system_uuid: str
     boot_id: str
+    kubelet_version: str
 
 
 def _read_facts() -> Task[NodeFacts]:
@@ -100,6 +102,7 @@ def _read_facts() -> Task[NodeFacts]:
         machine_id=system_uuid.replace("-", ""),
         system_uuid=system_uuid,
         boot_id=(yield from _text("/proc/sys/kernel/random/boot_id")),
+        kubelet_version=(yield from _text(KUBELET_VERSION_PATH)) or KUBELET_VERSION,
     )
 
 
@@ -190,10 +193,10 @@ class Kubelet:
             "nodeInfo": {
                 "architecture": facts.architecture,
                 "bootID": facts.boot_id,
-                "containerRuntimeVersion": "cri-o://1.31.4",
+                "containerRuntimeVersion": f"cri-o://{facts.kubelet_version.removeprefix('v')}",
                 "kernelVersion": "5.14.0",
-                "kubeProxyVersion": KUBELET_VERSION,
-                "kubeletVersion": KUBELET_VERSION,
+                "kubeProxyVersion": facts.kubelet_version,
+                "kubeletVersion": facts.kubelet_version,
                 "machineID": facts.machine_id,
                 "operatingSystem": "linux",
                 "osImage": "Red Hat Enterprise Linux CoreOS",

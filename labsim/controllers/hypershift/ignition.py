@@ -17,7 +17,7 @@ from labsim.controllers.hypershift.names import (
     TOKEN_GENERATED,
 )
 from labsim.controllers.hypershift.observed import Observed, TokenEntry
-from labsim.controllers.hypershift.settings import HyperShiftSettings
+from labsim.controllers.hypershift.settings import HyperShiftSettings, kubernetes_version
 from labsim.controllers.runtime.effects import DONE, Controller, Key, Program, Result, Watch, get, list_all, now, patch
 from labsim.entropy import Entropy
 from labsim.kube.errors import ApiError
@@ -29,8 +29,10 @@ _PATH = re.compile(r"^/ignition[^/ ]*$")
 _RETRY_S = 5.0
 
 
-def payload(hcp: Object, bootstrap: str, ssh_key: str, ca_pem: str) -> bytes:
+def payload(hcp: Object, bootstrap: str, ssh_key: str, ca_pem: str, kubelet_version: str) -> bytes:
     """What a node gets: Ignition 3.2.0 with the bootstrap kubeconfig, the kubelet and the API server's proxy.
+
+    Our nodes have no operating system of a release: a file tells them which kubelet they would have.
 
     CIM reads the server of /etc/kubernetes/kubeconfig: an IP literal needs no DNS records.
     """
@@ -45,6 +47,7 @@ def payload(hcp: Object, bootstrap: str, ssh_key: str, ca_pem: str) -> bytes:
                 _file("/etc/kubernetes/kubeconfig", bootstrap, 0o600),
                 _file("/etc/kubernetes/ca.crt", ca_pem, 0o644),
                 _file("/etc/kubernetes/manifests/kube-apiserver-proxy.yaml", _proxy(hcp), 0o644),
+                _file("/etc/labsim/kubelet-version", f"{kubelet_version}\n", 0o644),
             ]
         },
         "systemd": {"units": [{"name": "kubelet.service", "enabled": True, "contents": _KUBELET}]},
@@ -127,7 +130,7 @@ class IgnitionServer:
         self._observed.tokens_of[mark] = set(live)
         missing = [token for token in live if token not in self._observed.tokens]
         if missing:
-            body = yield from self._payload(key.namespace)
+            body = yield from self._payload(key.namespace, secret_text(secret, "release"))
             if body is None:
                 self._observed.tokens_of[mark] = set(live) - set(missing)
                 return Result(_RETRY_S)
@@ -187,7 +190,7 @@ class IgnitionServer:
             ends_s = {token: min(until_s, limit_s) for token, until_s in ends_s.items()}
         return ends_s
 
-    def _payload(self, namespace: str) -> Program[bytes | None]:
+    def _payload(self, namespace: str, release: str) -> Program[bytes | None]:
         bootstrap = yield from get(SECRET, namespace, "bootstrap-kubeconfig", live=True)
         planes = yield from list_all(HOSTED_CONTROL_PLANE, namespace, live=True)
         if bootstrap is None or not planes:
@@ -199,6 +202,7 @@ class IgnitionServer:
             secret_text(bootstrap, "kubeconfig"),
             secret_text(ssh, "id_rsa.pub"),
             secret_text(root, "tls.crt"),
+            kubernetes_version(self._settings.version_of(release) or self._settings.default_version),
         )
 
     def _report(self, secret: Object, body: bytes) -> Program[None]:
