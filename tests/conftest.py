@@ -9,6 +9,15 @@ from typing import Any
 import pytest
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--labsim-update-golden",
+        action="store_true",
+        default=False,
+        help="write the golden files of tests/e2e/golden anew instead of comparing with them",
+    )
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> Generator[None, Any, Any]:
     """LABSIM_MUST_NOT_SKIP lists words (kubectl, qemu, libvirt): a skip whose reason names one of them is a failure."""

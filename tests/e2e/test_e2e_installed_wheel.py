@@ -1,4 +1,4 @@
-"""An installed wheel is complete: it carries templates, scenarios and data, and runs a scenario away from the source."""
+"""An installed wheel is complete: it has templates, scenarios and data, and runs a scenario away from the source."""
 
 from __future__ import annotations
 

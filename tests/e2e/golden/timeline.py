@@ -331,7 +331,8 @@ class Teller:
 
     def poll(self, line: Line) -> None:
         """An answer to GET instructions; told when it differs from the one before, or comes at another interval."""
-        name, seconds = self.hosts.get(line["host"], line["host"]), line["t"]
+        host: str = line["host"]
+        name, seconds = self.hosts.get(host, host), line["t"]
         polls = self.polls.setdefault(name, Polls())
         steps = ", ".join(line["steps"]) or "no steps"
         told_now = f"{steps}; next {line['next_s']} s, {line['action']}"
