@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from golden.citations import CITATIONS, EVENTS, INPUTS
-
 from labsim.history import merged
 from labsim.model.objects import parse_timestamp
 
