@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from labsim.errors import CheckFailed
 from labsim.model.objects import Object
@@ -13,13 +14,21 @@ from labsim.scenario.steps import Lab, carry_out, title_of
 from labsim.scenario.verdicts import RunResult, StepResult, Verdict, Violation
 
 
+# How long a lab may take to settle after the last step, and how long it must then be quiet, in in-world seconds: longer
+# than the longest interval at which anything looks again (full scans each 5 minutes, requeues each minute).
+SETTLES_WITHIN_S = 900.0
+QUIET_FOR_S = 400.0
+
+
 class RunningLab(Lab, Protocol):
     """A lab that tells of every write of its hub, and takes notes of what a scenario does to it."""
 
     seed: str
     machines_kind: str
+    is_time_virtual: bool
 
     def on_write(self, listener: Callable[[Event], None]) -> None: ...
+    def on_history_line(self, listener: Callable[[dict[str, Any]], None]) -> None: ...
     def note_input(self, what: str, index: int) -> None: ...
     def line_number(self) -> int: ...
     def is_machine_stopped(self, agent: str) -> bool: ...
@@ -52,7 +61,9 @@ class InvariantWatch:
             machine_excused=lambda machine: lab.is_machine_stopped(lab.agent_of_machine_object(machine)),
             agent_excused=lab.is_machine_stopped,
         )
+        self._quiet_writes: Counter[str] | None = None
         lab.on_write(self._saw)
+        lab.on_history_line(self._wrote)
 
     def _saw(self, event: Event) -> None:
         if event.kind not in INVARIANT_KINDS:
@@ -66,6 +77,24 @@ class InvariantWatch:
         for invariant in self._invariants:
             for message in invariant.finish(self._lab.now()):
                 self._broken(invariant.name, message)
+
+    def settle(self) -> None:
+        """Quiescence: a lab that nobody touches stops writing, Leases, Events and a kubelet's own Node apart."""
+        self._lab.run_until(lambda: False, self._lab.now() + SETTLES_WITHIN_S)
+        writes: Counter[str] = Counter()
+        self._quiet_writes = writes
+        self._lab.run_until(lambda: False, self._lab.now() + QUIET_FOR_S)
+        self._quiet_writes = None
+        for what, count in sorted(writes.items()):
+            self._broken("settled-lab-stops-writing", f"{what} was written {count} time(s) in {QUIET_FOR_S:.0f} s")
+
+    def _wrote(self, line: dict[str, Any]) -> None:
+        if self._quiet_writes is None or line["type"] != "write" or line["kind"] in ("Lease", "Event"):
+            return
+        is_heartbeat = line["kind"] == "Node" and line["actor"] in self._lab.machine_names()
+        if not is_heartbeat:
+            place = "/".join(part for part in (line["namespace"], line["name"]) if part)
+            self._quiet_writes[f"{line['kind']} {place} by {line['actor']}"] += 1
 
     def _broken(self, name: str, message: str) -> None:
         self.violations.append(
@@ -111,13 +140,16 @@ def run_scenario(lab: RunningLab, scenario: Scenario, progress: Progress | None 
         results.append(result)
         tell.step_ended(result)
     watch.finish()
+    if steps and not failed and lab.is_time_virtual:
+        watch.settle()
+    ended_s = lab.now() - lab.started_s
     return RunResult(
         scenario=scenario.metadata.name,
         seed=lab.seed,
         machines=lab.machines_kind,
         steps=tuple(results),
         violations=tuple(watch.violations),
-        duration_s=lab.now() - lab.started_s,
+        duration_s=ended_s,
     )
 
 

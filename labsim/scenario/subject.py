@@ -28,6 +28,13 @@ class ScenarioLab:
     def on_write(self, listener: Callable[[Event], None]) -> None:
         self._listeners.append(listener)
 
+    @property
+    def is_time_virtual(self) -> bool:
+        return self.lab.world.pace.is_virtual
+
+    def on_history_line(self, listener: Callable[[dict[str, Any]], None]) -> None:
+        self.lab.world.history.listen(listener)
+
     def note_input(self, what: str, index: int) -> None:
         self.lab.world.history.record("input", step=index, what=what)
         self.lab.world.engine.acting = "scenario"
