@@ -10,6 +10,7 @@ from labsim.controllers.runtime.effects import Key
 # client-go's item exponential failure rate limiter.
 BACK_OFF_BASE_S = 0.005
 BACK_OFF_CAP_S = 1000.0
+MOST_DOUBLINGS = 18  # more of them are over the cap, and in the end no float any more
 
 
 class WorkQueue:
@@ -65,7 +66,8 @@ class WorkQueue:
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
         self._finish(key)
-        self.add_after(key, min(BACK_OFF_BASE_S * 2**failures, BACK_OFF_CAP_S), cause)
+        doublings = min(failures, MOST_DOUBLINGS)
+        self.add_after(key, min(BACK_OFF_BASE_S * 2**doublings, BACK_OFF_CAP_S), cause)
 
     def _finish(self, key: Key) -> None:
         self._running.discard(key)
