@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from labsim.clock import EventQueue
 from labsim.controllers.runtime.effects import Key
 from labsim.controllers.runtime.queue import BACK_OFF_CAP_S, WorkQueue
@@ -22,5 +24,5 @@ def test_a_key_that_fails_for_ever_keeps_its_longest_back_off() -> None:
     queue.add(key, "start")
     while len(moments) < 2200:
         events.run_next(float("inf"))
-    gaps = [after - before for before, after in zip(moments, moments[1:], strict=False)]
+    gaps = [after - before for before, after in pairwise(moments)]
     assert max(gaps) == BACK_OFF_CAP_S
