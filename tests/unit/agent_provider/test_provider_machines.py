@@ -182,6 +182,29 @@ def test_a_machine_is_held_until_its_agent_is_free(state: str) -> None:
     assert world.find(AGENT_MACHINE, namespace, machine) is None
 
 
+def test_an_agent_that_another_claimed_between_two_polls_is_left_to_it() -> None:
+    """Found by two-hosted-clusters-one-pool with seed 2: the hook unbound an Agent from its new cluster."""
+    world = CapiWorld()
+    namespace, machine, agent_name = one_claim(world)
+    world.cim_sleeps = True
+    world.agent_state(agent_name, "added-to-existing-cluster")
+    world.run_for(10)
+    world.scale(namespace, 0)
+    world.run_for(2)
+    world.agent_state(agent_name, "reclaiming")
+    world.run_for(20)
+    assert world.find(MACHINE, namespace, machine) is not None
+    metadata = {"labels": {"agentMachineRef": "other"}, "annotations": {"agentMachineRefNamespace": "elsewhere"}}
+    wanted = {"clusterDeploymentName": {"name": "other", "namespace": "elsewhere"}}
+    world.patch(AGENT, AGENTS, agent_name, {"metadata": metadata, "spec": wanted})
+    world.agent_state(agent_name, "known-unbound")
+    world.run_for(20)
+    agent = world.find(AGENT, AGENTS, agent_name) or {}
+    assert dig(agent, "spec", "clusterDeploymentName", "name") == "other"
+    assert dig(agent, "metadata", "labels", "agentMachineRef") == "other"
+    assert world.find(MACHINE, namespace, machine) is None
+
+
 def test_an_agent_in_error_lets_the_machine_go_at_once() -> None:
     world = CapiWorld()
     namespace, machine, agent_name = one_claim(world)
