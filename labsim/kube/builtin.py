@@ -1,108 +1,271 @@
-"""What the server fills in and checks for built-in kinds, as far as the flow of the Agent platform meets it."""
+"""What the server fills in and checks for built-in kinds, as far as the flow of the Agent platform meets it.
+
+A strategy has two halves: `complete` defaults an object before it is checked (with the state before, None for a new
+one), `problems` says what is wrong with it. What a strategy does not look at is stored as it came.
+"""
 
 from __future__ import annotations
 
 import base64
-import binascii
+import dataclasses
 from collections.abc import Callable
+from typing import Any
 
-from labsim.entropy import Entropy
-from labsim.kube.errors import invalid
+import orjson
+
+from labsim.kube import builtin_workloads as workloads
+from labsim.kube.errors import cause
+from labsim.kube.label_syntax import config_key_problems
 from labsim.kube.users import User
-from labsim.model.kinds import SECRET
 from labsim.model.objects import Object, dig
 
-NODE_PORTS = (30000, 32767)
+DATA_BYTES_MAX = 1024 * 1024
+Cause = dict[str, str]
 
 
-class ServiceNetwork:
-    """Hands out cluster IPs and node ports; both are derived from the Service's name, and stay its own."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class Strategy:
+    """The rules of one kind. `complete(obj, old, user)` changes in place, `problems(obj, old)` only looks."""
 
-    def __init__(self, entropy: Entropy, port_is_free: Callable[[int], bool]) -> None:
-        self._entropy = entropy
-        self._port_is_free = port_is_free
-        self._ports: dict[int, str] = {}
-
-    def complete(self, service: Object) -> None:
-        """Default a Service and give it what it has not got yet."""
-        metadata, spec = service["metadata"], service.setdefault("spec", {})
-        owner = f"{metadata.get('namespace', '')}/{metadata['name']}"
-        spec.setdefault("type", "ClusterIP")
-        spec.setdefault("sessionAffinity", "None")
-        spec.setdefault("internalTrafficPolicy", "Cluster")
-        if "clusterIP" not in spec and spec["type"] != "ExternalName":
-            number = self._entropy.integer(f"cluster-ip/{owner}", 300, 65000)
-            spec["clusterIP"] = f"172.30.{number // 256}.{number % 254 + 1}"
-            spec["clusterIPs"] = [spec["clusterIP"]]
-        service.setdefault("status", {"loadBalancer": {}})
-        for index, port in enumerate(spec.get("ports") or ()):
-            port.setdefault("protocol", "TCP")
-            port.setdefault("targetPort", port["port"])
-            if spec["type"] in ("NodePort", "LoadBalancer") and not port.get("nodePort"):
-                port["nodePort"] = self._free_port(f"{owner}/{index}")
-            if port.get("nodePort"):
-                self._ports[port["nodePort"]] = owner
-
-    def forget(self, service: Object) -> None:
-        for port in dig(service, "spec", "ports", default=()):
-            self._ports.pop(port.get("nodePort", 0), None)
-
-    def _free_port(self, purpose: str) -> int:
-        attempt = 0
-        while True:
-            port = self._entropy.integer(f"node-port/{purpose}/{attempt}", *NODE_PORTS)
-            if port not in self._ports and self._port_is_free(port):
-                return port
-            attempt += 1
+    complete: Callable[[Object, Object | None, User], None] | None = None
+    problems: Callable[[Object, Object | None], list[Cause]] | None = None
 
 
-def complete_secret(secret: Object) -> None:
-    """Default the type, move stringData into data, and check that data is base64."""
-    secret.setdefault("type", "Opaque")
-    for key, value in (secret.pop("stringData", None) or {}).items():
-        secret.setdefault("data", {})[key] = base64.b64encode(str(value).encode()).decode()
-    for key, value in (secret.get("data") or {}).items():
-        try:
-            base64.b64decode(value or "", validate=True)
-        except (binascii.Error, ValueError, TypeError) as error:
-            name = secret["metadata"].get("name", "")
-            cause = {"reason": "FieldValueInvalid", "field": f"data[{key}]", "message": f"Invalid value: {error}"}
-            raise invalid(SECRET, name, [cause]) from error
+def _immutable(old: Any, new: Any, path: str, text: str = "field is immutable") -> list[Cause]:
+    if old == new:
+        return []
+    return [cause("FieldValueInvalid", f"Invalid value: {orjson.dumps(new).decode()}: {text}", path)]
 
 
-def complete_namespace(namespace: Object) -> None:
-    metadata = namespace["metadata"]
+def _required(obj: Object, *paths: str) -> list[Cause]:
+    return [cause("FieldValueRequired", "Required value", path) for path in paths if not dig(obj, *path.split("."))]
+
+
+# -- ConfigMap, Secret -----------------------------------------------------------------------------------------------
+
+
+def _key_problems(entries: Object | None, path: str) -> list[Cause]:
+    return [
+        cause("FieldValueInvalid", f"Invalid value: {orjson.dumps(key).decode()}: {text}", f"{path}[{key}]")
+        for key in entries or ()
+        for text in config_key_problems(key)
+    ]
+
+
+def _config_map_problems(obj: Object, old: Object | None) -> list[Cause]:
+    data, binary = obj.get("data"), obj.get("binaryData")
+    found = _key_problems(data, "data") + _key_problems(binary, "binaryData")
+    size = sum(map(len, (data or {}).values())) + sum(len(text) * 3 // 4 for text in (binary or {}).values())
+    if size > DATA_BYTES_MAX:
+        found.append(cause("FieldValueTooLong", f"Too long: may not be more than {DATA_BYTES_MAX} bytes", "[]"))
+    if old is not None and old.get("immutable"):
+        found += _immutable_data(obj, old, ("data", "binaryData"))
+    return found
+
+
+def _immutable_data(obj: Object, old: Object, fields: tuple[str, ...]) -> list[Cause]:
+    text = "Forbidden: field is immutable when `immutable` is set"
+    found = [] if obj.get("immutable") else [cause("FieldValueForbidden", text, "immutable")]
+    return found + [cause("FieldValueForbidden", text, key) for key in fields if obj.get(key) != old.get(key)]
+
+
+def _complete_secret(obj: Object, _old: Object | None, _user: User) -> None:
+    """Default the type, and move stringData, which is never shown, into data."""
+    if not obj.get("type"):
+        obj["type"] = "Opaque"
+    texts = obj.pop("stringData", None)
+    if texts:
+        data = obj.setdefault("data", {})
+        for key, value in texts.items():
+            data[key] = base64.b64encode(value.encode()).decode()
+
+
+_SECRET_KEYS = {
+    "kubernetes.io/tls": ("tls.crt", "tls.key"),
+    "kubernetes.io/dockerconfigjson": (".dockerconfigjson",),
+    "kubernetes.io/dockercfg": (".dockercfg",),
+    "kubernetes.io/ssh-auth": ("ssh-privatekey",),
+}
+
+
+def _secret_problems(obj: Object, old: Object | None) -> list[Cause]:
+    data = obj.get("data") or {}
+    found = _key_problems(data, "data")
+    if sum(len(text) * 3 // 4 for text in data.values()) > DATA_BYTES_MAX:
+        found.append(cause("FieldValueTooLong", f"Too long: may not be more than {DATA_BYTES_MAX} bytes", "data"))
+    for key in _SECRET_KEYS.get(obj["type"], ()):
+        if key not in data:
+            found.append(cause("FieldValueRequired", "Required value", f"data[{key}]"))
+        elif key.startswith(".docker"):
+            found += _docker_problems(data[key], key)
+    if old is not None:
+        found += _immutable(old.get("type"), obj["type"], "type")
+        if old.get("immutable"):
+            found += _immutable_data(obj, old, ("data",))
+    return found
+
+
+def _docker_problems(text: str, key: str) -> list[Cause]:
+    try:
+        orjson.loads(base64.b64decode(text))
+    except ValueError:
+        problem = _go_json_problem(base64.b64decode(text).decode(errors="replace"))
+        message = f'Invalid value: "<secret contents redacted>": {problem}'
+        return [cause("FieldValueInvalid", message, f"data[{key}]")]
+    return []
+
+
+def _go_json_problem(text: str) -> str:
+    """Go's words for the most frequent mistakes."""
+    stripped = text.lstrip()
+    if not stripped:
+        return "unexpected end of JSON input"
+    if stripped.startswith("{"):
+        letter = stripped[1:].lstrip()[:1]
+        if letter and letter not in '"}':
+            return f"invalid character '{letter}' looking for beginning of object key string"
+        return "unexpected end of JSON input"
+    return f"invalid character '{stripped[0]}' looking for beginning of value"
+
+
+# -- Namespace, Node -------------------------------------------------------------------------------------------------
+
+
+def _complete_namespace(obj: Object, old: Object | None, _user: User) -> None:
+    metadata = obj["metadata"]
     metadata.setdefault("labels", {})["kubernetes.io/metadata.name"] = metadata["name"]
-    namespace.setdefault("spec", {}).setdefault("finalizers", ["kubernetes"])
-    namespace["status"] = {"phase": "Active"}
+    if old is None:
+        finalizers = obj.setdefault("spec", {}).setdefault("finalizers", [])
+        if "kubernetes" not in finalizers:
+            finalizers.append("kubernetes")
+        obj["status"] = {"phase": "Active"}
+    else:
+        obj.setdefault("status", {}).setdefault("phase", "Active")
 
 
-def complete_signing_request(request: Object, user: User) -> None:
+_NODE_INFO = (
+    *("machineID", "systemUUID", "bootID", "kernelVersion", "osImage", "containerRuntimeVersion", "kubeletVersion"),
+    *("kubeProxyVersion", "operatingSystem", "architecture"),
+)
+
+
+def _complete_node(obj: Object, _old: Object | None, _user: User) -> None:
+    obj.setdefault("spec", {})
+    status = obj.setdefault("status", {})
+    status.setdefault("daemonEndpoints", {"kubeletEndpoint": {"Port": 0}})
+    information = status.setdefault("nodeInfo", {})
+    for field in _NODE_INFO:
+        information.setdefault(field, "")
+    if "capacity" in status:
+        status.setdefault("allocatable", dict(status["capacity"]))
+
+
+def _node_problems(obj: Object, old: Object | None) -> list[Cause]:
+    before = dig(old, "spec", "providerID", default="")
+    if before and dig(obj, "spec", "providerID", default="") != before:
+        text = 'Forbidden: node updates may not change providerID except from "" to valid'
+        return [cause("FieldValueForbidden", text, "spec.providerID")]
+    return []
+
+
+# -- access ----------------------------------------------------------------------------------------------------------
+
+_RBAC = "rbac.authorization.k8s.io"
+
+
+def _complete_binding(obj: Object, _old: Object | None, _user: User) -> None:
+    for subject in obj.get("subjects") or ():
+        if subject.get("kind") in ("User", "Group"):
+            subject.setdefault("apiGroup", _RBAC)
+    reference = obj.get("roleRef")
+    if isinstance(reference, dict):
+        reference.setdefault("apiGroup", _RBAC)
+
+
+def _binding_problems(obj: Object, old: Object | None) -> list[Cause]:
+    reference = obj.get("roleRef") or {}
+    if old is not None and old.get("roleRef") != reference:
+        shown = {key: reference.get(key[:1].lower() + key[1:], "") for key in ("APIGroup", "Kind", "Name")}
+        shown["APIGroup"] = reference.get("apiGroup", "")
+        text = f"Invalid value: {orjson.dumps(shown).decode()}: cannot change roleRef"
+        return [cause("FieldValueInvalid", text, "roleRef")]
+    return _required(obj, "roleRef.name") if old is None else []
+
+
+def _complete_signing_request(obj: Object, old: Object | None, user: User) -> None:
     """Who asks is what authentication found, whatever the body says."""
-    spec = request.setdefault("spec", {})
-    spec["username"] = user.name
-    spec["groups"] = list(user.groups)
-    if user.uid:
-        spec["uid"] = user.uid
-    request["status"] = {}
+    spec = obj.setdefault("spec", {})
+    if old is None:
+        for field in ("username", "uid", "groups", "extra"):
+            spec.pop(field, None)
+        spec["username"] = user.name
+        spec["groups"] = list(user.groups)
+        if user.uid:
+            spec["uid"] = user.uid
+        obj["status"] = {}
+    elif isinstance(old.get("spec"), dict):
+        obj["spec"] = old["spec"]
 
 
-def complete_crd(crd: Object, now: str) -> None:
-    """Names, conversion and the conditions that say that it is served."""
-    spec = crd["spec"]
-    names = spec["names"]
-    names.setdefault("singular", names["kind"].lower())
-    names.setdefault("listKind", names["kind"] + "List")
-    spec.setdefault("conversion", {"strategy": "None"})
+def _signing_request_problems(obj: Object, old: Object | None) -> list[Cause]:
+    return _required(obj, "spec.request", "spec.signerName", "spec.usages") if old is None else []
 
-    def condition(kind: str, reason: str, message: str) -> Object:
-        return {"type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": now}
 
-    crd["status"] = {
-        "acceptedNames": dict(names),
-        "conditions": [
-            condition("NamesAccepted", "NoConflicts", "no conflicts found"),
-            condition("Established", "InitialNamesAccepted", "the initial names have been accepted"),
-        ],
-        "storedVersions": [entry["name"] for entry in spec["versions"] if entry.get("storage")],
-    }
+# -- storage and others ----------------------------------------------------------------------------------------------
+
+
+def _complete_storage_class(obj: Object, _old: Object | None, _user: User) -> None:
+    obj.setdefault("reclaimPolicy", "Delete")
+    obj.setdefault("volumeBindingMode", "Immediate")
+
+
+def _storage_class_problems(obj: Object, old: Object | None) -> list[Cause]:
+    if old is None:
+        return _required(obj, "provisioner")
+    found = _immutable(old.get("parameters"), obj.get("parameters"), "parameters")
+    return found + _immutable(old.get("provisioner"), obj.get("provisioner"), "provisioner")
+
+
+def _complete_claim(obj: Object, old: Object | None, _user: User) -> None:
+    obj.setdefault("spec", {}).setdefault("volumeMode", "Filesystem")
+    if old is None:
+        obj["status"] = {"phase": "Pending"}
+
+
+def _claim_problems(obj: Object, old: Object | None) -> list[Cause]:
+    if old is not None:
+        return []
+    found = []
+    if not dig(obj, "spec", "accessModes"):
+        text = "Required value: at least 1 access mode is required"
+        found.append(cause("FieldValueRequired", text, "spec.accessModes"))
+    if not dig(obj, "spec", "resources", "requests", "storage"):
+        found.append(cause("FieldValueRequired", "Required value", "spec.resources[storage]"))
+    return found
+
+
+def _complete_volume(obj: Object, old: Object | None, _user: User) -> None:
+    obj.setdefault("spec", {}).setdefault("persistentVolumeReclaimPolicy", "Retain")
+    obj["spec"].setdefault("volumeMode", "Filesystem")
+    if old is None:
+        obj["status"] = {"phase": "Pending"}
+
+
+STRATEGIES: dict[str, Strategy] = {
+    "ConfigMap": Strategy(problems=_config_map_problems),
+    "Secret": Strategy(_complete_secret, _secret_problems),
+    "Namespace": Strategy(_complete_namespace),
+    "Node": Strategy(_complete_node, _node_problems),
+    "RoleBinding": Strategy(_complete_binding, _binding_problems),
+    "ClusterRoleBinding": Strategy(_complete_binding, _binding_problems),
+    "CertificateSigningRequest": Strategy(_complete_signing_request, _signing_request_problems),
+    "StorageClass": Strategy(_complete_storage_class, _storage_class_problems),
+    "PersistentVolumeClaim": Strategy(_complete_claim, _claim_problems),
+    "PersistentVolume": Strategy(_complete_volume),
+    "Pod": Strategy(workloads.complete_pod, workloads.pod_problems),
+    "Deployment": Strategy(workloads.complete_deployment, workloads.workload_problems),
+    "ReplicaSet": Strategy(workloads.complete_replica_set, workloads.workload_problems),
+    "StatefulSet": Strategy(workloads.complete_stateful_set, workloads.workload_problems),
+    "DaemonSet": Strategy(workloads.complete_daemon_set, workloads.workload_problems),
+}
+NO_RULES = Strategy()

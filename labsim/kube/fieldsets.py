@@ -144,7 +144,7 @@ def _items(value: Any, shape: Shape) -> dict[str, Any]:
     return {item_element(shape, item): item for item in value}
 
 
-# -- algebra --------------------------------------------------------------------------------------------------
+# -- algebra ---------------------------------------------------------------------------------------------------------
 
 
 def union(one: FieldSet, other: FieldSet) -> FieldSet:
@@ -264,3 +264,19 @@ def _remove_below(value: Any, shape: Shape, last: FieldSet, owned: FieldSet | No
             return False
         return not value or (is_member(last) and shape.form != STRUCT)
     return owned is None and (is_member(last) or shape.form == ANY)
+
+
+def undeclared(value: Any, shape: Shape, path: str) -> Iterator[str]:
+    """What an applied configuration holds beyond its schema."""
+    shape = deduced(shape, value)
+    if isinstance(value, dict):
+        for key, child in value.items():
+            inner = shape.of(key)
+            if inner is None:
+                yield f"{path}.{key}: field not declared in schema"
+            else:
+                yield from undeclared(child, inner, f"{path}.{key}")
+    elif isinstance(value, list) and shape.form == LIST and shape.item is not None:
+        for item in value:
+            text = _element_text(item_element(shape, item)) if shape.list_type != "atomic" else ""
+            yield from undeclared(item, shape.item, path + text)

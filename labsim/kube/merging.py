@@ -27,7 +27,7 @@ def merge_patched(target: Any, patch: Any) -> Any:
     return result
 
 
-# -- applied configurations -------------------------------------------------------------------------------------------
+# -- applied configurations ------------------------------------------------------------------------------------------
 
 
 def merged_values(live: Any, config: Any, shape: Shape) -> Any:
@@ -83,7 +83,7 @@ def _merged_items(live: list[Any], config: list[Any], shape: Shape) -> list[Any]
     return result
 
 
-# -- strategic merge patches ------------------------------------------------------------------------------------------
+# -- strategic merge patches -----------------------------------------------------------------------------------------
 
 
 def strategically_merged(target: Any, patch: dict[str, Any], shape: Shape) -> dict[str, Any]:

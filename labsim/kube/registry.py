@@ -7,30 +7,57 @@ import functools
 from collections.abc import Iterator
 from typing import Any
 
+from labsim.kube.label_syntax import Problems, label_problems, path_segment_problems, subdomain_problems
 from labsim.kube.schema import StructuralSchema
+from labsim.kube.shapes import Shape, builtin_shape, schema_shape
 from labsim.model.kinds import ALL_KINDS, Kind
 from labsim.model.objects import Object
 
-# Built-in kinds whose metadata.generation is never set, and those without a status subresource.
-NO_GENERATION = frozenset(
-    "ConfigMap Secret Namespace Node Lease Event Service ServiceAccount PersistentVolumeClaim Role RoleBinding "
-    "ClusterRole ClusterRoleBinding StorageClass CertificateSigningRequest".split()
-)
+REPLICA_SET = Kind("apps", "v1", "ReplicaSet", "replicasets")
+PERSISTENT_VOLUME = Kind("", "v1", "PersistentVolume", "persistentvolumes", False)
+PRIORITY_CLASS = Kind("scheduling.k8s.io", "v1", "PriorityClass", "priorityclasses", False)
+
+# Built-in kinds whose metadata.generation is set, those without a status subresource, and those that can be scaled.
+GENERATION = frozenset(("Pod", "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "CustomResourceDefinition"))
 NO_STATUS = frozenset(
-    "ConfigMap Secret Lease Event ServiceAccount Role RoleBinding ClusterRole ClusterRoleBinding StorageClass".split()
+    (
+        *("ConfigMap", "Secret", "Lease", "Event", "ServiceAccount", "StorageClass", "PriorityClass"),
+        *("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"),
+    )
 )
+SCALABLE = frozenset(("Deployment", "StatefulSet", "ReplicaSet"))
 BUILT_IN_GROUPS = frozenset(
-    {
-        "",
-        "apps",
-        "rbac.authorization.k8s.io",
-        "storage.k8s.io",
-        "coordination.k8s.io",
-        "certificates.k8s.io",
-        "apiextensions.k8s.io",
-    }
+    (
+        *("", "apps", "rbac.authorization.k8s.io", "storage.k8s.io", "coordination.k8s.io"),
+        *("certificates.k8s.io", "apiextensions.k8s.io"),
+    )
 )
-SCALABLE = frozenset({"Deployment", "StatefulSet"})
+# Kinds whose objects are not named like a DNS subdomain.
+_NAMES: dict[str, Problems] = {
+    "Namespace": label_problems,
+    "Service": label_problems,
+    "Role": path_segment_problems,
+    "RoleBinding": path_segment_problems,
+    "ClusterRole": path_segment_problems,
+    "ClusterRoleBinding": path_segment_problems,
+}
+_FIELD_SELECTORS = {
+    "Pod": (
+        *("spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName", "spec.hostNetwork"),
+        *("status.phase", "status.podIP", "status.nominatedNodeName"),
+    ),
+    "Event": (
+        *("involvedObject.kind", "involvedObject.namespace", "involvedObject.name", "involvedObject.uid"),
+        *("involvedObject.apiVersion", "involvedObject.resourceVersion", "involvedObject.fieldPath"),
+        *("reason", "reportingComponent", "source", "type"),
+    ),
+    "Secret": ("type",),
+    "Node": ("spec.unschedulable",),
+    "Namespace": ("status.phase",),
+    "CertificateSigningRequest": ("spec.signerName",),
+    "ReplicaSet": ("status.replicas",),
+}
+_ALWAYS_SELECTABLE = ("metadata.name", "metadata.namespace")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -42,88 +69,141 @@ class Scale:
     selector_path: tuple[str, ...] = ()
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class ServedKind:
-    """One served version of a kind. `stored` is the version that its objects are kept in."""
+    """One served version of a kind. `stored` is the version that its objects are kept in.
+
+    since: the revision from which this schema holds; what was stored before is defaulted again when it is read.
+    """
 
     kind: Kind
     stored: Kind
     schema: dict[str, Any] | None = None
+    storage_schema: dict[str, Any] | None = None
     has_status: bool = True
     has_generation: bool = True
     scale: Scale | None = None
+    selectable: tuple[str, ...] = _ALWAYS_SELECTABLE
     warning: str = ""
+    since: int = 0
 
     @property
     def is_custom(self) -> bool:
         return self.schema is not None
 
+    @property
+    def is_stored_version(self) -> bool:
+        return self.kind.version == self.stored.version
+
+    @functools.cached_property
     def checker(self) -> StructuralSchema | None:
-        return None if self.schema is None else _compiled(id(self.schema), _Box(self.schema))
+        """The compiled schema of this version; None for a built-in kind."""
+        return None if self.schema is None else StructuralSchema(self.schema)
 
+    @functools.cached_property
+    def storage_checker(self) -> StructuralSchema | None:
+        """The compiled schema of the version that is stored, where that is another one."""
+        return None if self.is_stored_version or self.storage_schema is None else StructuralSchema(self.storage_schema)
 
-class _Box:
-    """Lets a schema be a cache argument: equal to any other box, because the id before it tells schemas apart."""
+    @functools.cached_property
+    def shape(self) -> Shape:
+        """How fields are owned and merged."""
+        return builtin_shape(self.kind) if self.schema is None else schema_shape(self.schema)
 
-    def __init__(self, schema: dict[str, Any]) -> None:
-        self.schema = schema
+    @property
+    def name_problems(self) -> Problems:
+        if self.is_custom:
+            return subdomain_problems
+        return _NAMES.get(self.kind.kind, subdomain_problems)
 
-    def __hash__(self) -> int:
-        return 0
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Box) and other.schema is self.schema
-
-
-@functools.lru_cache(maxsize=512)
-def _compiled(_identity: int, box: _Box) -> StructuralSchema:
-    return StructuralSchema(box.schema)
+    def field_selector_problem(self, path: str) -> str:
+        """What is wrong with a field selector's path; "" where objects can be selected by it."""
+        if path in self.selectable:
+            return ""
+        if self.is_custom or self.kind.kind in _FIELD_SELECTORS:
+            return f"field label not supported: {path}"
+        return f'"{path}" is not a known field selector: only "metadata.name", "metadata.namespace"'
 
 
 class Registry:
     """The kinds that one server serves, by group, version and plural."""
 
     def __init__(self) -> None:
-        self._served: dict[tuple[str, str, str], ServedKind] = {}
-        for kind in ALL_KINDS:
-            if kind.group in BUILT_IN_GROUPS:
-                self._served[kind.group, kind.version, kind.plural] = ServedKind(
-                    kind=kind,
-                    stored=kind,
-                    has_status=kind.kind not in NO_STATUS,
-                    has_generation=kind.kind not in NO_GENERATION,
-                    scale=Scale() if kind.kind in SCALABLE else None,
-                )
+        self._served: dict[tuple[str, str, str], ServedKind] = dict(_builtins())
+        self._by_kind: dict[Kind, ServedKind] = {}
 
     def find(self, group: str, version: str, plural: str) -> ServedKind | None:
         return self._served.get((group, version, plural))
 
+    def of(self, kind: Kind) -> ServedKind | None:
+        """The served kind, found again quickly."""
+        found = self._by_kind.get(kind)
+        if found is None:
+            found = self._served.get((kind.group, kind.version, kind.plural))
+            if found is not None:
+                self._by_kind[kind] = found
+        return found
+
     def all(self) -> Iterator[ServedKind]:
         return iter(self._served.values())
 
-    def serve(self, crd: Object) -> None:
+    def serve(self, crd: Object, since: int = 0) -> None:
         """Serve the versions of a CRD object, instead of what an earlier one of its name served."""
         spec = crd["spec"]
         self.withdraw(crd)
         names, namespaced = spec["names"], spec["scope"] == "Namespaced"
-        storage = next(entry["name"] for entry in spec["versions"] if entry.get("storage"))
+        storage = next(entry for entry in spec["versions"] if entry.get("storage"))
         for entry in spec["versions"]:
             if not entry.get("served", True):
                 continue
             subresources = entry.get("subresources") or {}
+            fields = (field["jsonPath"].lstrip(".") for field in entry.get("selectableFields") or ())
             self._served[spec["group"], entry["name"], names["plural"]] = ServedKind(
                 kind=Kind(spec["group"], entry["name"], names["kind"], names["plural"], namespaced),
-                stored=Kind(spec["group"], storage, names["kind"], names["plural"], namespaced),
+                stored=Kind(spec["group"], storage["name"], names["kind"], names["plural"], namespaced),
                 schema=(entry.get("schema") or {}).get("openAPIV3Schema") or {},
+                storage_schema=(storage.get("schema") or {}).get("openAPIV3Schema") or {},
                 has_status="status" in subresources,
                 scale=_scale(subresources.get("scale")),
-                warning=str(entry.get("deprecationWarning", "")) if entry.get("deprecated") else "",
+                selectable=(*_ALWAYS_SELECTABLE, *fields),
+                warning=_warning(crd, entry),
+                since=since,
             )
 
     def withdraw(self, crd: Object) -> None:
+        """Serve none of a CRD's versions any more."""
         spec = crd["spec"]
+        self._by_kind.clear()
         for key in [key for key in self._served if key[0] == spec["group"] and key[2] == spec["names"]["plural"]]:
             del self._served[key]
+
+
+def _builtins() -> Iterator[tuple[tuple[str, str, str], ServedKind]]:
+    present = {kind.qualified for kind in ALL_KINDS}
+    extra = [kind for kind in (REPLICA_SET, PERSISTENT_VOLUME, PRIORITY_CLASS) if kind.qualified not in present]
+    for kind in (*(kind for kind in ALL_KINDS if kind.group in BUILT_IN_GROUPS), *extra):
+        yield (kind.group, kind.version, kind.plural), _builtin(kind)
+
+
+@functools.cache
+def _builtin(kind: Kind) -> ServedKind:
+    return ServedKind(
+        kind=kind,
+        stored=kind,
+        has_status=kind.kind not in NO_STATUS,
+        has_generation=kind.kind in GENERATION,
+        scale=Scale() if kind.kind in SCALABLE else None,
+        selectable=(*_ALWAYS_SELECTABLE, *_FIELD_SELECTORS.get(kind.kind, ())),
+    )
+
+
+def _warning(crd: Object, version: Object) -> str:
+    if not version.get("deprecated"):
+        return ""
+    spec = crd["spec"]
+    return str(
+        version.get("deprecationWarning") or f"{spec['group']}/{version['name']} {spec['names']['kind']} is deprecated"
+    )
 
 
 def _scale(entry: dict[str, Any] | None) -> Scale | None:

@@ -1,7 +1,7 @@
 """The Kubernetes API server as a library: objects in, objects out, no sockets and no clock of its own.
 
-Objects that a method returns are shared and must not be changed. A write that changes nothing keeps the revision and is no
-event. `manager` of "" leaves managedFields alone: in-process controllers write so, outside clients name themselves.
+Objects that a method returns are shared and must not be changed. A write that changes nothing keeps the revision and is
+no event. `manager` of "" leaves managedFields alone: in-process controllers write so, outside clients name themselves.
 """
 
 from __future__ import annotations
@@ -12,39 +12,29 @@ from typing import Any
 
 from labsim.clock import Clock
 from labsim.entropy import Entropy
-from labsim.kube import apply, builtin, errors, patches
-from labsim.kube.errors import ApiError
+from labsim.kube import deletion, errors, ownership, patches
+from labsim.kube.definitions import accepted_status, is_established, name_conflict
+from labsim.kube.errors import bad_request, cause
 from labsim.kube.registry import Registry, ServedKind
 from labsim.kube.selectors import parse_field_selector, parse_label_selector
+from labsim.kube.services import ServiceNetwork
 from labsim.kube.store import Revision, Store
 from labsim.kube.users import ADMIN, User
-from labsim.model.kinds import (
-    CERTIFICATE_SIGNING_REQUEST,
-    CUSTOM_RESOURCE_DEFINITION,
-    LEASE,
-    NAMESPACE,
-    SECRET,
-    SERVICE,
-    Kind,
-)
-from labsim.model.objects import Object, dig, thaw, timestamp
+from labsim.kube.writes import AdmissionHook, WriteOptions, WritePath
+from labsim.model.kinds import CUSTOM_RESOURCE_DEFINITION, LEASE, NAMESPACE, Kind
+from labsim.model.objects import Object, dig, thaw
 
+Objects = list[Object]
+Warnings = list[str]
 FIRST_NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
-SERVER_FIELDS = (
-    "uid",
-    "creationTimestamp",
-    "name",
-    "namespace",
-    "generation",
-    "deletionTimestamp",
-    "deletionGracePeriodSeconds",
-    "resourceVersion",
-)
-AdmissionHook = Callable[[Kind, Object | None, Object | None, str, User], None]
 
 
 class ApiServer:
-    """One API server: its store, the kinds that it serves, and the rules of writing."""
+    """One API server: its store, the kinds that it serves, and the rules of writing.
+
+    port_is_free: whether a node port may be handed out. `admission` holds hooks (kind, old, new, operation, user) that
+    raise ApiError to refuse a write.
+    """
 
     def __init__(
         self,
@@ -58,17 +48,22 @@ class ApiServer:
         self.name = name
         self.store = Store()
         self.registry = Registry()
-        self.admission: list[AdmissionHook] = []
         self._clock = clock
-        self._entropy = entropy
-        self._counts: dict[str, int] = {}
-        self._services = builtin.ServiceNetwork(entropy, port_is_free)
+        self._writes = WritePath(self.store, clock, entropy, ServiceNetwork(entropy, port_is_free))
         for crd in crds:
-            self.create(crd, CUSTOM_RESOURCE_DEFINITION)
+            self._install(crd)
         for namespace in FIRST_NAMESPACES:
             self.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}, NAMESPACE)
 
-    # -- reading ----------------------------------------------------------------------------------------------------
+    @property
+    def admission(self) -> list[AdmissionHook]:
+        return self._writes.admission
+
+    @property
+    def clock(self) -> Clock:
+        return self._clock
+
+    # -- reading -----------------------------------------------------------------------------------------------------
 
     @property
     def revision(self) -> int:
@@ -79,82 +74,84 @@ class ApiServer:
         served = self.registry.find(group, version, plural)
         return None if served is None else served.stored
 
+    def served(self, kind: Kind) -> ServedKind:
+        """How a kind is served; 404 where it is not."""
+        found = self.registry.of(kind)
+        if found is None:
+            raise errors.no_resource()
+        return found
+
     def get(self, kind: Kind, namespace: str, name: str) -> Object:
         """The object; ApiError 404 where there is none."""
-        return self._latest(self._served(kind), namespace, name).object
+        served = self.served(kind)
+        return self._writes.view(served, self._latest(served, namespace, name))
 
     def list(
         self, kind: Kind, namespace: str | None = None, *, label_selector: str = "", field_selector: str = ""
-    ) -> tuple[list[Object], int]:
+    ) -> tuple[Objects, int]:
         """The matching objects by namespace and name, and the revision that they are of."""
-        served = self._served(kind)
-        objects: Iterator[Object] = (entry.object for entry in self.store.list(served.stored, namespace))
-        if label_selector:
-            try:
-                matches = parse_label_selector(label_selector).matches
-            except ValueError as error:
-                raise errors.bad_request(str(error)) from error
-            objects = (obj for obj in objects if matches(obj["metadata"].get("labels") or {}))
-        if field_selector:
-            terms = parse_field_selector(field_selector)
-            objects = (obj for obj in objects if _fields_match(obj, terms))
-        return list(objects), self.store.revision
+        served = self.served(kind)
+        view = self._writes.view
+        objects = [view(served, entry) for entry in self.store.list(served.stored, namespace)]
+        if label_selector or field_selector:
+            matches = self.matcher(kind, label_selector, field_selector)
+            objects = [obj for obj in objects if matches(obj)]
+        return objects, self.store.revision
+
+    def matcher(self, kind: Kind, label_selector: str = "", field_selector: str = "") -> Callable[[Object], bool]:
+        """A test of objects of a kind; 400 for a selector that cannot be read, or that names another field."""
+        try:
+            by_label = parse_label_selector(label_selector).matches if label_selector else None
+            terms = parse_field_selector(field_selector) if field_selector else ()
+        except ValueError as problem:
+            raise bad_request(str(problem)) from problem
+        served = self.served(kind)
+        for path, _, _ in terms:
+            problem_text = served.field_selector_problem(path)
+            if problem_text:
+                raise bad_request(problem_text)
+        wanted = [(_field_reader(path), equal, value) for path, equal, value in terms]
+
+        def matches(obj: Object) -> bool:
+            if by_label is not None and not by_label(obj["metadata"].get("labels") or {}):
+                return False
+            return all((read(obj) == value) == equal for read, equal, value in wanted)
+
+        return matches
 
     def everything(self) -> Iterator[Object]:
         """Every object, by group, plural, namespace and name."""
-        for kind in sorted(self.store.kinds(), key=lambda kind: (kind.group, kind.plural)):
+        for kind in sorted(self.store.kinds(), key=_by_group):
             for entry in self.store.list(kind):
                 yield entry.object
 
     def subscribe(self, callback: Callable[[Revision], None], kind: Kind | None = None) -> Callable[[], None]:
         """Hear each committed write, in order, while it happens; returns what ends it."""
-        return self.store.subscribe(callback, None if kind is None else self._served(kind).stored)
+        return self.store.subscribe(callback, None if kind is None else self.served(kind).stored)
 
-    # -- writing ----------------------------------------------------------------------------------------------------
+    # -- writing -----------------------------------------------------------------------------------------------------
 
     def create(
-        self, obj: Object, kind: Kind, *, user: User = ADMIN, manager: str = "", dry_run: bool = False
+        self,
+        obj: Object,
+        kind: Kind,
+        *,
+        user: User = ADMIN,
+        manager: str = "",
+        dry_run: bool = False,
+        field_validation: str = "",
+        warnings: Warnings | None = None,
     ) -> Object:
         """Create an object. Raises 409 AlreadyExists, 404 for a missing namespace, 422 Invalid, ..."""
-        served = self._served(kind)
-        new = thaw(obj)
-        new["apiVersion"], new["kind"] = served.stored.api_version, kind.kind
-        metadata = new.setdefault("metadata", {})
-        namespace = str(metadata.get("namespace") or "") if kind.namespaced else ""
-        if metadata.get("resourceVersion"):
-            raise ApiError(500, "InternalError", "resourceVersion should not be set on objects to be created")
-        for field in SERVER_FIELDS:
-            if field not in ("name", "namespace"):
-                metadata.pop(field, None)
-        if not metadata.get("name"):
-            metadata["name"] = self._generated_name(kind, namespace, str(metadata.get("generateName") or ""))
-        name = str(metadata["name"])
-        if kind.namespaced:
-            self._check_namespace(kind, namespace, name)
-        if self.store.get(served.stored, namespace, name) is not None:
-            raise errors.already_exists(kind, name)
-        coordinates = f"{kind.qualified}/{namespace}/{name}"
-        metadata["uid"] = self._entropy.uuid(f"uid/{coordinates}/{self._nth(f'uid/{coordinates}')}")
-        metadata["creationTimestamp"] = timestamp(self._clock.now())
-        if served.has_generation:
-            metadata["generation"] = 1
-        if served.is_custom and served.has_status:
-            new.pop("status", None)
-        self._complete_new(kind, new, user)
-        self._complete(kind, new)
-        _drop_empty(metadata)
-        self._validate(served, new, None)
-        self._admit(kind, None, new, "CREATE", user)
-        if manager and "managedFields" not in metadata:
-            metadata["managedFields"] = apply.updated_managers(
-                None, new, schema=served.schema, manager=manager, now=timestamp(self._clock.now())
-            )
-        if dry_run:
-            return new
-        stored = self.store.put(served.stored, new).object
-        if kind == CUSTOM_RESOURCE_DEFINITION:
-            self.registry.serve(stored)
-        return stored
+        served = self.served(kind)
+        deletion.check_definition_is_alive(self, served)
+        options = WriteOptions(
+            user=user, manager=manager, dry_run=dry_run, field_validation=field_validation, warnings=warnings
+        )
+        made = self._writes.create(served, obj, options)
+        if kind == CUSTOM_RESOURCE_DEFINITION and not dry_run:
+            self._definition_changed(made)
+        return made
 
     def update(
         self,
@@ -165,35 +162,27 @@ class ApiServer:
         user: User = ADMIN,
         manager: str = "",
         dry_run: bool = False,
+        field_validation: str = "",
+        warnings: Warnings | None = None,
     ) -> Object:
         """Replace an object, or one subresource of it. A stale resourceVersion is 409 Conflict."""
-        served = self._served(kind)
+        served = self.served(kind)
         metadata = obj.get("metadata") or {}
         namespace, name = str(metadata.get("namespace") or ""), str(metadata.get("name") or "")
-        present = self.store.get(served.stored, namespace if kind.namespaced else "", name)
-        if present is None and kind == LEASE and not subresource:
-            return self.create(obj, kind, user=user, manager=manager, dry_run=dry_run)
-        if subresource == "scale":
-            return self._scaled(
-                served, namespace, name, dig(obj, "spec", "replicas", default=0), user, manager, dry_run
-            )
-        if served.is_custom and not metadata.get("resourceVersion"):
-            cause = {"reason": "FieldValueInvalid", "field": "metadata.resourceVersion"}
-            raise errors.invalid(
-                kind, name, [{**cause, "message": "Invalid value: 0: must be specified for an update"}]
-            )
-        change = functools.partial(thaw, obj)
-        return self._change(
-            served,
-            namespace,
-            name,
-            lambda _: change(),
-            subresource,
-            user,
-            manager,
-            dry_run,
-            metadata.get("resourceVersion"),
+        options = WriteOptions(
+            user=user, manager=manager, dry_run=dry_run, field_validation=field_validation, warnings=warnings
         )
+        if kind == LEASE and self.store.get(served.stored, namespace, name) is None:
+            return self._writes.create(served, obj, options)
+        if subresource == "scale":
+            return self._scaled(served, namespace, name, obj, options)
+        if served.is_custom and not metadata.get("resourceVersion"):
+            self._latest(served, namespace, name)
+            text = "Invalid value: 0: must be specified for an update"
+            found = [cause("FieldValueInvalid", text, "metadata.resourceVersion")]
+            raise errors.invalid(kind, name, found, what=kind.plural)
+        changed = self._writes.change(served, namespace, name, lambda _: thaw(obj), options, subresource=subresource)
+        return self._after_change(served, changed, dry_run)
 
     def patch(
         self,
@@ -208,23 +197,37 @@ class ApiServer:
         manager: str = "",
         force: bool = False,
         dry_run: bool = False,
+        field_validation: str = "",
+        warnings: Warnings | None = None,
     ) -> Object:
         """Patch an object, or one subresource of it; `application/apply-patch+yaml` creates what is not there."""
-        served = self._served(kind)
+        served = self.served(kind)
+        options = WriteOptions(
+            user=user, manager=manager, dry_run=dry_run, field_validation=field_validation, warnings=warnings
+        )
         if patch_type == patches.APPLY_PATCH:
-            return self._applied(served, namespace, name, body, subresource, user, manager, force, dry_run)
-        if subresource == "scale":
-            scale = patches.patched(self.scale_of(kind, namespace, name), body, patch_type, is_custom=True)
-            return self._scaled(
-                served, namespace, name, dig(scale, "spec", "replicas", default=0), user, manager, dry_run
+            return self._after_change(
+                served, self._applied(served, namespace, name, body, subresource, force, options), dry_run
             )
-        expected = dig(body, "metadata", "resourceVersion") if isinstance(body, dict) else None
-
-        def change(old: Object) -> Object:
-            result: Object = patches.patched(thaw(old), thaw(body), patch_type, is_custom=served.is_custom)
-            return result
-
-        return self._change(served, namespace, name, change, subresource, user, manager, dry_run, expected)
+        if force:
+            text = "Forbidden: may not be specified for non-apply patch"
+            raise errors.invalid_options("PatchOptions", "force", "FieldValueForbidden", text)
+        patched = functools.partial(
+            patches.patched, patch_type=patch_type, is_custom=served.is_custom, shape=served.shape
+        )
+        if subresource == "scale":
+            scale = patched(self.scale_of(kind, namespace, name), thaw(body))
+            return self._scaled(served, namespace, name, scale, options)
+        changed = self._writes.change(
+            served,
+            namespace,
+            name,
+            lambda old: patched(thaw(old), body if isinstance(body, list) else thaw(body)),
+            options,
+            subresource=subresource,
+            is_patch=True,
+        )
+        return self._after_change(served, changed, dry_run)
 
     def delete(
         self,
@@ -237,181 +240,97 @@ class ApiServer:
         dry_run: bool = False,
     ) -> Object | None:
         """Delete an object: None if it is gone now, else the object that waits for its finalizers."""
-        served = self._served(kind)
+        served = self.served(kind)
+        wanted = deletion.checked_options(options or {})
         latest = self._latest(served, namespace, name)
-        obj = thaw(latest.object)
-        metadata = obj["metadata"]
-        _check_preconditions(kind, metadata, (options or {}).get("preconditions") or {})
-        self._admit(kind, latest.object, None, "DELETE", user)
-        finalizers = list(metadata.get("finalizers") or [])
-        marker = {"Foreground": "foregroundDeletion", "Orphan": "orphan"}.get(
-            str((options or {}).get("propagationPolicy", ""))
-        )
-        if marker and marker not in finalizers:
-            finalizers.append(marker)
-        if kind == CUSTOM_RESOURCE_DEFINITION and not metadata.get("deletionTimestamp"):
-            return self._delete_crd(served, obj, dry_run)
-        if not finalizers and not (kind == NAMESPACE and dig(obj, "spec", "finalizers")):
-            if not dry_run:
-                self._remove(served, obj)
-            return None
-        if metadata.get("deletionTimestamp"):
-            return latest.object
-        metadata["finalizers"] = finalizers
-        _drop_empty(metadata)
-        metadata["deletionTimestamp"] = timestamp(self._clock.now())
-        metadata["deletionGracePeriodSeconds"] = 0
-        if "generation" in metadata:
-            metadata["generation"] += 1
-        if kind == NAMESPACE:
-            obj["status"] = {**(obj.get("status") or {}), "phase": "Terminating"}
-        return obj if dry_run else self.store.put(served.stored, obj).object
+        return deletion.delete(self, self._writes, served, latest, wanted, user, dry_run or wanted.dry_run)
 
-    def scale_of(self, kind: Kind, namespace: str, name: str) -> Object:
-        """The autoscaling/v1 Scale of an object."""
-        served = self._served(kind)
-        obj = self._latest(served, namespace, name).object
-        if served.scale is None:
-            raise errors.not_found(kind, name)
-        keys = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
-        metadata = {key: obj["metadata"][key] for key in keys if key in obj["metadata"]}
-        status: Object = {"replicas": dig(obj, *served.scale.status_path, default=0)}
-        if served.scale.selector_path:
-            status["selector"] = dig(obj, *served.scale.selector_path, default="")
-        return {
-            "kind": "Scale",
-            "apiVersion": "autoscaling/v1",
-            "metadata": metadata,
-            "spec": {"replicas": dig(obj, *served.scale.spec_path, default=0)},
-            "status": status,
-        }
-
-    # -- how a write is made ----------------------------------------------------------------------------------------
-
-    def _served(self, kind: Kind) -> ServedKind:
-        served = self.registry.find(kind.group, kind.version, kind.plural)
-        if served is None:
-            raise ApiError(404, "NotFound", "the server could not find the requested resource")
-        return served
-
-    def _latest(self, served: ServedKind, namespace: str, name: str) -> Revision:
-        found = self.store.get(served.stored, namespace if served.kind.namespaced else "", name)
-        if found is None:
-            raise errors.not_found(served.kind, name)
-        return found
-
-    def _change(
+    def delete_collection(
         self,
-        served: ServedKind,
-        namespace: str,
-        name: str,
-        change: Callable[[Object], Object],
-        subresource: str,
-        user: User,
-        manager: str,
-        dry_run: bool,
-        expected_version: str | None,
-    ) -> Object:
-        kind = served.kind
-        old = self._latest(served, namespace, name).object
-        if expected_version and expected_version != old["metadata"]["resourceVersion"]:
-            raise errors.conflict(kind, name)
-        if subresource == "status" and not served.has_status:
-            raise errors.not_found(kind, name)
-        new = change(old)
-        _check_identity(kind, old, new)
-        new = _part_written(served, old, new, subresource)
-        new["apiVersion"], new["kind"] = old["apiVersion"], old["kind"]
-        metadata, before = new["metadata"], old["metadata"]
-        for field in SERVER_FIELDS:
-            if field in before:
-                metadata[field] = before[field]
-            else:
-                metadata.pop(field, None)
-        if "managedFields" in before and "managedFields" not in metadata:
-            metadata["managedFields"] = before["managedFields"]
-        _check_finalizers(kind, before, metadata)
-        self._complete(kind, new)
-        _drop_empty(metadata)
-        self._validate(served, new, old)
-        if served.has_generation and subresource == "" and _spec_differs(old, new):
-            metadata["generation"] = before.get("generation", 0) + 1
-        self._admit(kind, old, new, "UPDATE", user)
-        if new == old:
-            return old
-        if manager:
-            metadata["managedFields"] = apply.updated_managers(
-                old,
-                new,
-                schema=served.schema,
-                manager=manager,
-                now=timestamp(self._clock.now()),
-                subresource=subresource,
-            )
-        if dry_run:
-            return new
-        return self._stored(served, new)
+        kind: Kind,
+        namespace: str | None = None,
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
+        options: Mapping[str, Any] | None = None,
+        user: User = ADMIN,
+    ) -> Objects:
+        """Delete every matching object; returns each as it was, or as it waits."""
+        objects, _ = self.list(kind, namespace, label_selector=label_selector, field_selector=field_selector)
+        left: Objects = []
+        for obj in objects:
+            metadata = obj["metadata"]
+            kept = self.delete(kind, metadata.get("namespace", ""), metadata["name"], options=options, user=user)
+            left.append(obj if kept is None else kept)
+        return left
 
-    def _stored(self, served: ServedKind, new: Object) -> Object:
-        """Keep the new state; a deleted object whose last finalizer has gone goes with it."""
-        metadata = new["metadata"]
-        waits = metadata.get("finalizers") or (served.kind == NAMESPACE and dig(new, "spec", "finalizers"))
-        if metadata.get("deletionTimestamp") and not waits:
-            return self._remove(served, new)
-        stored = self.store.put(served.stored, new).object
-        if served.kind == CUSTOM_RESOURCE_DEFINITION:
-            self.registry.serve(stored)
-        return stored
-
-    def _remove(self, served: ServedKind, obj: Object) -> Object:
-        if served.kind == SERVICE:
-            self._services.forget(obj)
-        if served.kind == CUSTOM_RESOURCE_DEFINITION:
-            self.registry.withdraw(obj)
-        return self.store.remove(served.stored, obj).object
+    # -- apply and scale ---------------------------------------------------------------------------------------------
 
     def _applied(
         self,
         served: ServedKind,
         namespace: str,
         name: str,
-        body: Object,
+        body: Any,
         subresource: str,
-        user: User,
-        manager: str,
         force: bool,
-        dry_run: bool,
+        options: WriteOptions,
     ) -> Object:
-        if body.get("metadata", {}).get("managedFields"):
-            raise errors.bad_request("metadata.managedFields must be nil")
+        """Server-side apply: merge what is wanted, own it, and give up what is not wanted any more."""
         kind = served.kind
+        body = _checked_apply(kind, namespace, name, body, options.manager)
+        deletion.check_apply_fields(served, body)
+        body.get("metadata", {}).pop("managedFields", None)
         present = self.store.get(served.stored, namespace if kind.namespaced else "", name)
-        body = thaw(body)
-        body.setdefault("metadata", {})["name"] = name
-        if kind.namespaced:
-            body["metadata"]["namespace"] = namespace
-        body["apiVersion"] = served.stored.api_version
+        if subresource == "status":
+            body = {key: body[key] for key in ("apiVersion", "kind", "metadata", "status") if key in body}
+            body["metadata"] = {key: body["metadata"][key] for key in ("name", "namespace") if key in body["metadata"]}
         merge = functools.partial(
-            apply.applied,
+            ownership.applied,
             body=body,
-            schema=served.schema,
-            manager=manager or "labsim",
+            shape=served.shape,
+            manager=options.manager or "labsim",
             force=force,
-            now=timestamp(self._clock.now()),
+            now=self._writes.now(),
             subresource=subresource,
+            reset=("status",) if served.has_status and not subresource else (),
         )
-        if present is None:
-            if subresource:
-                raise errors.not_found(kind, name)
-            return self.create(merge(None), kind, user=user, dry_run=dry_run)
-        return self._change(served, namespace, name, merge, subresource, user, "", dry_run, None)
+        if present is not None:
+            wanted_version = body["metadata"].get("resourceVersion")
+            if wanted_version and wanted_version != present.object["metadata"]["resourceVersion"]:
+                raise errors.conflict(kind, name)
+            return self._writes.change(
+                served, namespace, name, merge, options, subresource=subresource, is_patch=True, is_apply=True
+            )
+        if subresource:
+            raise errors.not_found(kind, name)
+        if body["metadata"].get("uid"):
+            text = f"uid mismatch: the provided object specified uid {body['metadata']['uid']}, and no existing object "
+            raise errors.conflict(kind, name, f"{text}was found")
+        body["metadata"].pop("resourceVersion", None)
+        return self._writes.create(served, merge(None), options)
 
-    def _scaled(
-        self, served: ServedKind, namespace: str, name: str, replicas: int, user: User, manager: str, dry_run: bool
-    ) -> Object:
+    def scale_of(self, kind: Kind, namespace: str, name: str) -> Object:
+        """The autoscaling/v1 Scale of an object."""
+        served = self.served(kind)
+        obj = self._writes.view(served, self._latest(served, namespace, name))
+        if served.scale is None:
+            raise errors.not_found(kind, name)
+        return _scale_shown(served, obj)
+
+    def _scaled(self, served: ServedKind, namespace: str, name: str, scale: Object, options: WriteOptions) -> Object:
+        """Write the replicas of a Scale into its object."""
         if served.scale is None:
             raise errors.not_found(served.kind, name)
         path = served.scale.spec_path
+        replicas = dig(scale, "spec", "replicas", default=0)
+        if not isinstance(replicas, int) or isinstance(replicas, bool):
+            raise bad_request("spec.replicas of a Scale must be a whole number")
+        problems = []
+        if replicas < 0:
+            text = f"Invalid value: {replicas}: should be a non-negative integer"
+            problems.append(cause("FieldValueInvalid", text, "." + ".".join(path)))
+        given = scale.get("metadata") or {}
 
         def change(old: Object) -> Object:
             new = thaw(old)
@@ -419,145 +338,142 @@ class ApiServer:
             for key in path[:-1]:
                 node = node.setdefault(key, {})
             node[path[-1]] = replicas
+            for field in ("name", "namespace", "resourceVersion", "uid"):
+                if given.get(field):
+                    new["metadata"][field] = given[field]
             return new
 
-        self._change(served, namespace, name, change, "", user, manager, dry_run, None)
-        return self.scale_of(served.kind, namespace, name)
+        try:
+            changed = self._writes.change(served, namespace, name, change, options, subresource="scale")
+        except errors.ApiError as refused:
+            if not problems or refused.code != 422:
+                raise
+            problems += [found for found in refused.details.get("causes", ()) if found not in problems]
+            raise errors.invalid(served.kind, name, problems) from refused
+        return _scale_shown(served, changed)
 
-    def _delete_crd(self, served: ServedKind, crd: Object, dry_run: bool) -> Object | None:
-        """A CRD takes its objects with it; those with finalizers are waited for by whoever removes them."""
+    # -- definitions -------------------------------------------------------------------------------------------------
+
+    def _install(self, crd: Object) -> None:
+        """A definition that is there from the start: served at once, as one that was accepted long ago."""
+        made = thaw(self._writes.create(self.served(CUSTOM_RESOURCE_DEFINITION), crd, _QUIETLY))
+        made["status"] = accepted_status(made, None, self._writes.now())
+        self._writes.put(self.served(CUSTOM_RESOURCE_DEFINITION), made)
+        self.registry.serve(made)
+
+    def _definition_changed(self, crd: Object) -> None:
+        """Look at the names of a definition, and serve what it says."""
+        served = self.served(CUSTOM_RESOURCE_DEFINITION)
+        name = crd["metadata"]["name"]
+        if not is_established(crd):
+            others = [entry.object for entry in self.store.list(CUSTOM_RESOURCE_DEFINITION)]
+            found = name_conflict(crd, others)
+            status = accepted_status(crd, found, self._writes.now())
+            if _without_times(status) != _without_times(crd.get("status") or {}):
+                crd = self._writes.put(served, {**thaw(crd), "status": status})
+        if is_established(crd) and self.store.get(CUSTOM_RESOURCE_DEFINITION, "", name) is not None:
+            self.registry.serve(crd, self.store.revision)
+
+    def _after_change(self, served: ServedKind, changed: Object, dry_run: bool) -> Object:
+        kind = served.kind
         if dry_run:
-            return None
-        spec = crd["spec"]
-        version = next(entry["name"] for entry in spec["versions"] if entry.get("storage"))
-        kind = self.kind_for(spec["group"], version, spec["names"]["plural"])
-        if kind is not None:
-            for obj in self.list(kind)[0]:
-                self.delete(kind, obj["metadata"].get("namespace", ""), obj["metadata"]["name"])
-        self._remove(served, crd)
-        return None
+            return changed
+        if kind == CUSTOM_RESOURCE_DEFINITION:
+            if self.store.get(kind, "", changed["metadata"]["name"]) is None:
+                self.registry.withdraw(changed)
+            else:
+                self._definition_changed(changed)
+        elif "deletionTimestamp" in changed["metadata"] and served.is_custom:
+            deletion.finish_definition(self, self._writes, served)
+        return changed
 
-    # -- rules ------------------------------------------------------------------------------------------------------
-
-    def _generated_name(self, kind: Kind, namespace: str, prefix: str) -> str:
-        if not prefix:
-            cause = {"reason": "FieldValueRequired", "field": "metadata.name"}
-            text = "Required value: name or generateName is required"
-            raise errors.invalid(kind, "", [{**cause, "message": text}])
-        coordinates = f"{kind.qualified}/{namespace}/{prefix}"
-        return prefix + self._entropy.text(f"generate-name/{coordinates}/{self._nth(f'name/{coordinates}')}")
-
-    def _check_namespace(self, kind: Kind, namespace: str, name: str) -> None:
-        found = self.store.get(NAMESPACE, "", namespace)
+    def _latest(self, served: ServedKind, namespace: str, name: str) -> Revision:
+        found = self.store.get(served.stored, namespace if served.kind.namespaced else "", name)
         if found is None:
-            raise errors.not_found(NAMESPACE, namespace)
-        if found.object["metadata"].get("deletionTimestamp"):
-            text = f"unable to create new content in namespace {namespace} because it is being terminated"
-            error = errors.forbidden(kind, name, text)
-            cause = {"reason": "NamespaceTerminating", "message": f"namespace {namespace} is being terminated"}
-            error.details["causes"] = [{**cause, "field": "metadata.namespace"}]
-            raise error
-
-    def _complete_new(self, kind: Kind, obj: Object, user: User) -> None:
-        if kind == NAMESPACE:
-            builtin.complete_namespace(obj)
-        elif kind == CERTIFICATE_SIGNING_REQUEST:
-            builtin.complete_signing_request(obj, user)
-        elif kind == CUSTOM_RESOURCE_DEFINITION:
-            builtin.complete_crd(obj, timestamp(self._clock.now()))
-
-    def _complete(self, kind: Kind, obj: Object) -> None:
-        if kind == SECRET:
-            builtin.complete_secret(obj)
-        elif kind == SERVICE:
-            self._services.complete(obj)
-
-    def _validate(self, served: ServedKind, obj: Object, old: Object | None) -> None:
-        checker = served.checker()
-        if checker is None:
-            return
-        checker.complete(obj)
-        causes = checker.problems(obj, old)
-        if causes:
-            raise errors.invalid(served.kind, obj["metadata"]["name"], causes)
-
-    def _admit(self, kind: Kind, old: Object | None, new: Object | None, operation: str, user: User) -> None:
-        for hook in self.admission:
-            hook(kind, old, new, operation, user)
-
-    def _nth(self, coordinate: str) -> int:
-        count = self._counts.get(coordinate, 0)
-        self._counts[coordinate] = count + 1
-        return count
+            raise errors.not_found(served.kind, name)
+        return found
 
 
-def _fields_match(obj: Object, terms: tuple[tuple[str, bool, str], ...]) -> bool:
-    return all((str(dig(obj, *path.split("."), default="")) == value) == equal for path, equal, value in terms)
+_QUIETLY = WriteOptions(user=ADMIN)
 
 
-def _drop_empty(metadata: Object) -> None:
-    for field in ("labels", "annotations", "finalizers", "ownerReferences", "managedFields"):
-        if field in metadata and not metadata[field]:
-            del metadata[field]
+def _checked_apply(kind: Kind, namespace: str, name: str, body: Any, manager: str) -> Object:
+    """A copy of an applied configuration that fits its URL."""
+    if not isinstance(body, dict):
+        raise bad_request("an applied configuration must be an object")
+    if not body.get("apiVersion") or not body.get("kind"):
+        raise bad_request("invalid object type: /, Kind=")
+    if (body["apiVersion"], body["kind"]) != (kind.api_version, kind.kind):
+        raise bad_request(
+            f"the API version in the data ({body['apiVersion']}) does not match the expected API version "
+            f"({kind.api_version})"
+        )
+    config = thaw(body)
+    metadata = config.get("metadata") or {}
+    if metadata.get("managedFields"):
+        raise bad_request("metadata.managedFields must be nil")
+    if not metadata.get("name"):
+        raise bad_request(f"the name of the object ({name} based on URL) was undeterminable: name must be provided")
+    if metadata["name"] != name:
+        raise bad_request(f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})")
+    if kind.namespaced:
+        if metadata.get("namespace") not in (None, "", namespace):
+            raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
+        metadata["namespace"] = namespace
+    config["metadata"] = metadata
+    return config
 
 
-def _spec_differs(old: Object, new: Object) -> bool:
-    keys = (old.keys() | new.keys()) - {"metadata", "status", "apiVersion", "kind"}
-    return any(old.get(key) != new.get(key) for key in keys)
+def _scale_shown(served: ServedKind, obj: Object) -> Object:
+    paths = served.scale
+    assert paths is not None
+    keys = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
+    metadata = {key: obj["metadata"][key] for key in keys if key in obj["metadata"]}
+    replicas = dig(obj, *paths.spec_path)
+    if replicas is None and served.is_custom:
+        path = "." + ".".join(paths.spec_path)
+        raise errors.ApiError(
+            500, "InternalError", f'Internal error occurred: the spec replicas field "{path}" does not exist', {}
+        )
+    status: Object = {"replicas": dig(obj, *paths.status_path, default=0)}
+    selector = dig(obj, *paths.selector_path, default="") if paths.selector_path else ""
+    if not served.is_custom:
+        labels = dig(obj, "spec", "selector", "matchLabels", default={})
+        selector = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
+    if selector:
+        status["selector"] = selector
+    spec: Object = {"replicas": replicas} if replicas else {}
+    return {"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": spec, "status": status}
 
 
-def _check_identity(kind: Kind, old: Object, new: Object) -> None:
-    found, known = new.get("metadata", {}).get("uid"), old["metadata"]["uid"]
-    if found and found != known:
-        text = f"Precondition failed: UID in precondition: {found}, UID in object meta: {known}"
-        raise errors.conflict(kind, old["metadata"]["name"], text)
+def _field_reader(path: str) -> Callable[[Object], str]:
+    keys = path.split(".")
+
+    def read(obj: Object) -> str:
+        value: Any = obj
+        for key in keys:
+            value = value.get(key) if isinstance(value, dict) else None
+            if value is None:
+                return "false" if path in _FALSE_WHEN_ABSENT else ""
+        if isinstance(value, bool):
+            return "true" if value else "false"
+        return str(value)
+
+    if path == "source":
+        return lambda obj: str(dig(obj, "source", "component", default=obj.get("reportingComponent") or ""))
+    return read
 
 
-def _check_finalizers(kind: Kind, before: Object, metadata: Object) -> None:
-    if not before.get("deletionTimestamp"):
-        return
-    extra = [entry for entry in metadata.get("finalizers") or [] if entry not in (before.get("finalizers") or [])]
-    if extra:
-        listed = ", ".join(f'"{entry}"' for entry in extra)
-        text = "Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers "
-        cause = {"reason": "FieldValueForbidden", "field": "metadata.finalizers"}
-        raise errors.invalid(kind, before["name"], [{**cause, "message": f"{text}[]string{{{listed}}}"}])
+def _by_group(kind: Kind) -> tuple[str, str]:
+    return kind.group, kind.plural
 
 
-def _check_preconditions(kind: Kind, metadata: Object, wanted: Mapping[str, Any]) -> None:
-    for field, name in (("uid", "UID"), ("resourceVersion", "ResourceVersion")):
-        value, found = wanted.get(field), metadata.get(field)
-        if value and value != found:
-            text = f"the {name} in the precondition ({value}) does not match the {name} in record ({found})."
-            text += " The object might have been deleted and then recreated"
-            raise errors.conflict(kind, metadata["name"], text)
+_FALSE_WHEN_ABSENT = frozenset(("spec.unschedulable", "spec.hostNetwork"))
 
 
-def _part_written(served: ServedKind, old: Object, new: Object, subresource: str) -> Object:
-    """The object with only that part changed which this write may change."""
-    new.setdefault("metadata", {})
-    if subresource == "":
-        if served.has_status:
-            return _with_status(new, old.get("status"))
-        return new
-    base = thaw(old)
-    if subresource == "status":
-        base = _with_status(base, new.get("status"))
-    elif subresource == "approval":
-        conditions = dig(new, "status", "conditions", default=[])
-        base["status"] = {**(base.get("status") or {}), "conditions": conditions}
-    elif subresource == "finalize":
-        base.setdefault("spec", {})["finalizers"] = dig(new, "spec", "finalizers", default=[])
-    else:
-        raise errors.not_found(served.kind, old["metadata"]["name"])
-    if "managedFields" in new["metadata"]:
-        base["metadata"]["managedFields"] = new["metadata"]["managedFields"]
-    return base
-
-
-def _with_status(obj: Object, status: Any) -> Object:
-    if status is None:
-        obj.pop("status", None)
-    else:
-        obj["status"] = status
-    return obj
+def _without_times(status: Object) -> Object:
+    conditions = [
+        {key: value for key, value in entry.items() if key != "lastTransitionTime"}
+        for entry in status.get("conditions") or ()
+    ]
+    return {**status, "conditions": conditions}

@@ -2,11 +2,13 @@
 
 Objects are kept as encoded, immutable revisions and decoded at most once; what is handed out is shared and must not be
 changed. The log keeps the last LOG_REVISIONS_MAX revisions; a watch from before them is told that its start is gone.
+Only the latest state of an object stays decoded: older ones are decoded again for whoever asks.
 """
 
 from __future__ import annotations
 
 import bisect
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterator
 
@@ -15,14 +17,25 @@ import orjson
 from labsim.model.kinds import Kind
 from labsim.model.objects import Object
 
-FIRST_REVISION = 100
+FIRST_REVISION = 100  # low numbers count as compacted: no client can have seen one
 LOG_REVISIONS_MAX = 20_000
 
 
 class Revision:
     """One change of one object. `object` is the state after it (the last one, for a deletion)."""
 
-    __slots__ = ("_object", "_previous_object", "data", "kind", "name", "namespace", "previous", "revision", "type")
+    __slots__ = (
+        "_object",
+        "_previous_object",
+        "data",
+        "kind",
+        "name",
+        "namespace",
+        "previous",
+        "revision",
+        "type",
+        "views",
+    )
 
     def __init__(
         self, revision: int, event: str, kind: Kind, namespace: str, name: str, data: bytes, previous: Revision | None
@@ -34,91 +47,154 @@ class Revision:
         self.name = name
         self.data = data
         self.previous: bytes | None = None if previous is None else previous.data
+        self.views: dict[object, Object] | None = None  # the object as other versions of its kind show it
         self._object: Object | None = None
-        self._previous_object: Object | None = None if previous is None else previous.object
+        self._previous_object: Object | None = None if previous is None else previous._object
 
     @property
     def object(self) -> Object:
-        if self._object is None:
-            self._object = orjson.loads(self.data)
-        return self._object
+        found = self._object
+        if found is None:
+            found = self._object = orjson.loads(self.data)
+        return found
 
     @property
     def previous_object(self) -> Object | None:
+        """The state before, None for a new object."""
+        if self._previous_object is None and self.previous is not None:
+            self._previous_object = orjson.loads(self.previous)
         return self._previous_object
+
+    def superseded(self) -> None:
+        """A later state is there: let go of what was decoded."""
+        self._object = self._previous_object = self.views = None
+
+    def delivered(self) -> None:
+        """Everybody has heard of it: let go of the state before."""
+        self._previous_object = None
 
 
 Subscriber = Callable[[Revision], None]
+Revisions = list[Revision]
 
 
 class Store:
     """The objects of one API server."""
 
-    def __init__(self) -> None:
+    def __init__(self, log_revisions_max: int = LOG_REVISIONS_MAX) -> None:
         self.revision = FIRST_REVISION
-        self._objects: dict[Kind, dict[tuple[str, str], Revision]] = {}
-        self._order: dict[Kind, list[tuple[str, str]]] = {}
-        self._log: deque[Revision] = deque(maxlen=LOG_REVISIONS_MAX)
-        self._subscribers: list[tuple[Kind | None, Subscriber]] = []
+        self._objects: dict[Kind, dict[str, Revision]] = {}
+        self._order: dict[Kind, list[str]] = {}
+        self._log: deque[Revision] = deque(maxlen=log_revisions_max)
+        self._everybody: list[Subscriber] = []
+        self._by_kind: dict[Kind, list[Subscriber]] = {}
+        self._undelivered: deque[tuple[Revision, Revision | None]] = deque()
+        self._delivering = False
+
+    @property
+    def oldest(self) -> int:
+        """The oldest revision that a watch can begin after."""
+        return self._log[0].revision - 1 if self._log else self.revision
 
     def get(self, kind: Kind, namespace: str, name: str) -> Revision | None:
-        return self._objects.get(kind, {}).get((namespace, name))
+        objects = self._objects.get(kind)
+        return None if objects is None else objects.get(_key(namespace, name))
 
     def list(self, kind: Kind, namespace: str | None = None) -> Iterator[Revision]:
-        """The latest revision of every object of a kind, by namespace and name."""
-        objects = self._objects.get(kind, {})
-        order = self._order.get(kind, [])
-        start = 0 if namespace is None else bisect.bisect_left(order, (namespace, ""))
-        for index in range(start, len(order)):
-            key = order[index]
-            if namespace is not None and key[0] != namespace:
-                return
-            yield objects[key]
+        """The latest revision of every object of a kind, by namespace/name as bytes are ordered."""
+        objects = self._objects.get(kind)
+        if not objects:
+            return iter(())
+        order = self._order[kind]
+        if namespace is not None:
+            start = bisect.bisect_left(order, f"{namespace}/")
+            order = order[start : bisect.bisect_left(order, f"{namespace}0", start)]  # "0" follows "/"
+        return map(objects.__getitem__, tuple(order))
+
+    def count(self, kind: Kind) -> int:
+        return len(self._objects.get(kind, ()))
 
     def put(self, kind: Kind, obj: Object) -> Revision:
         """Store an object under its next revision, which is written into its metadata."""
         metadata = obj["metadata"]
-        key = (metadata.get("namespace", ""), metadata["name"])
-        previous = self.get(kind, *key)
+        namespace, name = metadata.get("namespace", ""), metadata["name"]
+        key = _key(namespace, name)
+        objects = self._objects.setdefault(kind, {})
+        previous = objects.get(key)
         self.revision += 1
         metadata["resourceVersion"] = str(self.revision)
         event = "ADDED" if previous is None else "MODIFIED"
-        made = Revision(self.revision, event, kind, *key, orjson.dumps(obj), previous)
-        self._objects.setdefault(kind, {})[key] = made
+        made = Revision(self.revision, event, kind, namespace, name, orjson.dumps(obj), previous)
+        objects[key] = made
         if previous is None:
             bisect.insort(self._order.setdefault(kind, []), key)
-        self._commit(made)
+        self._commit(made, previous)
         return made
 
     def remove(self, kind: Kind, obj: Object) -> Revision:
         """Remove an object; `obj` is its last state, which gets the revision of the deletion."""
         metadata = obj["metadata"]
-        key = (metadata.get("namespace", ""), metadata["name"])
+        namespace, name = metadata.get("namespace", ""), metadata["name"]
+        key = _key(namespace, name)
         previous = self._objects[kind].pop(key)
         order = self._order[kind]
         del order[bisect.bisect_left(order, key)]
         self.revision += 1
         metadata["resourceVersion"] = str(self.revision)
-        made = Revision(self.revision, "DELETED", kind, *key, orjson.dumps(obj), previous)
-        self._commit(made)
+        made = Revision(self.revision, "DELETED", kind, namespace, name, orjson.dumps(obj), previous)
+        self._commit(made, previous)
         return made
 
-    def kinds(self) -> list[Kind]:
-        return [kind for kind, objects in self._objects.items() if objects]
+    def kinds(self) -> tuple[Kind, ...]:
+        """The kinds of which there is an object."""
+        return tuple(kind for kind, objects in self._objects.items() if objects)
 
-    def since(self, revision: int, kind: Kind | None = None) -> list[Revision] | None:
+    def since(self, revision: int, kind: Kind | None = None) -> Revisions | None:
         """Every later change, oldest first; None where the log no longer reaches back so far."""
-        if self._log and revision < self._log[0].revision - 1:
+        if revision < self.oldest:
             return None
-        return [entry for entry in self._log if entry.revision > revision and kind in (None, entry.kind)]
+        later = itertools.islice(reversed(self._log), max(0, self.revision - revision))
+        found = [entry for entry in later if kind is None or entry.kind == kind]
+        found.reverse()
+        return found
 
     def subscribe(self, callback: Subscriber, kind: Kind | None = None) -> Callable[[], None]:
-        entry = (kind, callback)
-        self._subscribers.append(entry)
-        return lambda: self._subscribers.remove(entry) if entry in self._subscribers else None
+        """Hear each commit, in order, before the write returns; what is returned ends it."""
+        listeners = self._everybody if kind is None else self._by_kind.setdefault(kind, [])
+        listeners.append(callback)
+        active = [True]
 
-    def _commit(self, revision: Revision) -> None:
-        self._log.append(revision)
-        for kind, callback in tuple(self._subscribers):
-            if kind is None or kind == revision.kind:
-                callback(revision)
+        def unsubscribe() -> None:
+            if active:
+                active.clear()
+                listeners.remove(callback)
+
+        return unsubscribe
+
+    def _commit(self, made: Revision, previous: Revision | None) -> None:
+        """Log a change and tell everybody. What a listener writes meanwhile is told after it, so all hear one order."""
+        self._log.append(made)
+        self._undelivered.append((made, previous))
+        if self._delivering:
+            return
+        self._delivering = True
+        try:
+            while self._undelivered:
+                self._deliver(*self._undelivered.popleft())
+        finally:
+            self._delivering = False
+
+    def _deliver(self, made: Revision, previous: Revision | None) -> None:
+        for callback in tuple(self._everybody):
+            callback(made)
+        listeners = self._by_kind.get(made.kind)
+        if listeners:
+            for callback in tuple(listeners):
+                callback(made)
+        made.delivered()
+        if previous is not None:
+            previous.superseded()
+
+
+def _key(namespace: str, name: str) -> str:
+    return f"{namespace}/{name}" if namespace else name

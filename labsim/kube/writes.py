@@ -1,0 +1,403 @@
+"""How a write becomes a revision: identity, admission, pruning, defaults, checks, generation, ownership, storage."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from labsim.clock import Clock
+from labsim.entropy import Entropy
+from labsim.kube import errors, ownership
+from labsim.kube.builtin import NO_RULES, STRATEGIES, Strategy
+from labsim.kube.decoding import decode_builtin, decode_metadata, strict_error
+from labsim.kube.definitions import complete_definition, definition_problems
+from labsim.kube.errors import ApiError, bad_request, cause
+from labsim.kube.metadata import drop_empty, keep_server_fields, metadata_problems
+from labsim.kube.registry import ServedKind
+from labsim.kube.services import ServiceNetwork
+from labsim.kube.store import Revision, Store
+from labsim.kube.users import User
+from labsim.model.kinds import CUSTOM_RESOURCE_DEFINITION, NAMESPACE, POD, SERVICE, Kind
+from labsim.model.objects import Object, dig, thaw, timestamp
+
+AdmissionHook = Callable[[Kind, Object | None, Object | None, str, User], None]
+STRICT, WARN, IGNORE = "Strict", "Warn", "Ignore"
+_DEFINITION = Strategy(complete_definition, definition_problems)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class WriteOptions:
+    """How a client writes. `manager` of "" leaves managedFields alone; `warnings` gathers what to tell it."""
+
+    user: User
+    manager: str = ""
+    dry_run: bool = False
+    field_validation: str = ""
+    warnings: list[str] | None = None
+
+
+class WritePath:
+    """The one way into a store."""
+
+    def __init__(self, store: Store, clock: Clock, entropy: Entropy, services: ServiceNetwork) -> None:
+        self.admission: list[AdmissionHook] = []
+        self._store = store
+        self._clock = clock
+        self._entropy = entropy
+        self._services = services
+        self._counts: dict[str, int] = {}
+
+    def now(self) -> str:
+        return timestamp(self._clock.now())
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+
+    def view(self, served: ServedKind, revision: Revision) -> Object:
+        """An object as this version of its kind shows it."""
+        if served.schema is None or (served.is_stored_version and revision.revision > served.since):
+            return revision.object
+        views = revision.views
+        if views is None:
+            views = revision.views = {}
+        found = views.get(served)
+        if found is None:
+            found = views[served] = orjson.loads(revision.data)
+            found["apiVersion"] = served.kind.api_version
+            if served.checker is not None:
+                served.checker.complete(found)
+        return found
+
+    # -- creating ----------------------------------------------------------------------------------------------------
+
+    def create(self, served: ServedKind, obj: Object, options: WriteOptions) -> Object:
+        """Store a new object. The name may be generated."""
+        kind = served.kind
+        new = _own_copy(obj)
+        _identify(kind, new)
+        self._decode(served, new, options)
+        metadata = new["metadata"]
+        namespace = metadata.get("namespace", "") if kind.namespaced else ""
+        if not kind.namespaced:
+            metadata.pop("namespace", None)
+        if metadata.get("resourceVersion"):
+            raise ApiError(500, "", "resourceVersion should not be set on objects to be created", {})
+        managed = metadata.get("managedFields")
+        keep_server_fields(metadata, {key: metadata[key] for key in ("name", "namespace") if key in metadata})
+        generated = "" if metadata.get("name") else self._generate_name(served, metadata, namespace)
+        name = metadata["name"]
+        self._check_namespace(kind, namespace, name)
+        present = self._store.get(served.stored, namespace, name)
+        if present is not None:
+            raise errors.already_exists(kind, name, deleting="deletionTimestamp" in present.object["metadata"])
+        now = self.now()
+        metadata["creationTimestamp"] = now
+        if served.has_generation:
+            metadata["generation"] = 1
+        if served.has_status and served.is_custom:
+            new.pop("status", None)
+        self._settle(served, new, None, options)
+        self._admit(kind, None, new, "CREATE", options.user)
+        self._own_new(served, new, managed, now, options)
+        coordinates = f"uid/{kind.qualified}/{namespace}/{name}"
+        metadata["uid"] = self._entropy.uuid(f"{coordinates}/{self._counts.get(coordinates, 0)}")
+        if options.dry_run:
+            return new
+        self._count(coordinates)
+        if generated:
+            self._count(generated)
+        return self._stored(served, new, None)
+
+    def _generate_name(self, served: ServedKind, metadata: Object, namespace: str) -> str:
+        """Put a generated name into metadata; returns the coordinates of the value that was drawn."""
+        prefix = str(metadata.get("generateName") or "")
+        if not prefix:
+            text = "Required value: name or generateName is required"
+            raise errors.invalid(served.kind, "", [cause("FieldValueRequired", text, "metadata.name")])
+        coordinates = f"generate-name/{served.kind.qualified}/{namespace}/{prefix}"
+        while True:
+            name = prefix + self._entropy.text(f"{coordinates}/{self._counts.get(coordinates, 0)}")
+            if self._store.get(served.stored, namespace, name) is None:
+                metadata["name"] = name
+                return coordinates
+            self._count(coordinates)
+
+    def _count(self, coordinates: str) -> None:
+        self._counts[coordinates] = self._counts.get(coordinates, 0) + 1
+
+    def _check_namespace(self, kind: Kind, namespace: str, name: str) -> None:
+        """Nothing is created in a namespace that is not there, or that is about to go."""
+        if not kind.namespaced:
+            return
+        if not namespace:
+            raise bad_request("an empty namespace may not be set during creation")
+        found = self._store.get(NAMESPACE, "", namespace)
+        if found is None:
+            raise errors.not_found(NAMESPACE, namespace)
+        if "deletionTimestamp" in found.object["metadata"]:
+            text = f"unable to create new content in namespace {namespace} because it is being terminated"
+            error = errors.forbidden(kind, name, text)
+            text = f"namespace {namespace} is being terminated"
+            error.details["causes"] = [cause("NamespaceTerminating", text, "metadata.namespace")]
+            raise error
+
+    def _own_new(self, served: ServedKind, new: Object, managed: Any, now: str, options: WriteOptions) -> None:
+        metadata = new["metadata"]
+        if not options.manager:
+            return
+        given = ownership.entries_of(managed)
+        metadata.pop("managedFields", None)
+        if given:  # an apply that creates, or an object that brings its owners with it
+            metadata["managedFields"] = ownership.encoded(given)
+            if any(entry.operation == ownership.APPLY and entry.manager == options.manager for entry in given):
+                return
+        entries = ownership.updated(None, new, given, shape=served.shape, manager=options.manager, now=now)
+        metadata["managedFields"] = entries
+
+    # -- changing ----------------------------------------------------------------------------------------------------
+
+    def change(
+        self,
+        served: ServedKind,
+        namespace: str,
+        name: str,
+        make: Callable[[Object], Object],
+        options: WriteOptions,
+        *,
+        subresource: str = "",
+        is_patch: bool = False,
+        is_apply: bool = False,
+    ) -> Object:
+        """Store what `make` makes of an object. A write that changes nothing keeps the revision and is no event."""
+        kind = served.kind
+        latest = self._store.get(served.stored, namespace if kind.namespaced else "", name)
+        if latest is None:
+            raise errors.not_found(kind, name)
+        old = self.view(served, latest)
+        new = make(old)
+        if new is old:
+            return old
+        before, given = old["metadata"], new.get("metadata")
+        if not isinstance(given, dict):
+            raise bad_request(f"metadata of a {kind.kind} must be an object")
+        _check_identity(kind, before, given, is_patch=is_patch)
+        new["apiVersion"], new["kind"] = kind.api_version, kind.kind
+        managed = given.get("managedFields")
+        self._decode(served, new, options)
+        new = self._written_part(served, old, new, subresource)
+        metadata = new["metadata"]
+        keep_server_fields(metadata, before)
+        if served.is_custom and not served.is_stored_version and served.storage_checker is not None:
+            self._carry_hidden(latest, new)
+        self._settle(served, new, old, options, subresource=subresource)
+        if served.has_generation and subresource in ("", "scale") and _spec_differs(served, old, new):
+            metadata["generation"] = before.get("generation", 0) + 1
+        self._admit(kind, old, new, "UPDATE", options.user)
+        if is_apply:
+            metadata["managedFields"] = managed
+        else:
+            self._own_changed(served, old, new, managed, options, subresource)
+        drop_empty(metadata)
+        if _same(old, new):
+            return old
+        return new if options.dry_run else self._finished(served, new, latest)
+
+    def _carry_hidden(self, latest: Revision, new: Object) -> None:
+        """Top-level parts that this version does not know stay as they are stored."""
+        for key, value in latest.object.items():
+            if key not in ("apiVersion", "kind", "metadata", "spec", "status") and key not in new:
+                new[key] = value
+
+    def _written_part(self, served: ServedKind, old: Object, new: Object, subresource: str) -> Object:
+        """The object with only that part changed which this write may change."""
+        if subresource in ("", "scale"):
+            return _with_status(new, old.get("status")) if served.has_status else new
+        base = thaw(old)
+        if subresource == "status" and served.has_status:
+            base = _with_status(base, new.get("status"))
+        elif subresource == "approval":
+            conditions = dig(new, "status", "conditions", default=[])
+            base["status"] = {**(base.get("status") or {}), "conditions": conditions}
+        elif subresource == "finalize":
+            base.setdefault("spec", {})["finalizers"] = dig(new, "spec", "finalizers", default=[])
+        elif subresource == "binding":
+            base.setdefault("spec", {})["nodeName"] = dig(new, "spec", "nodeName", default="")
+            _mark_scheduled(base, self.now())
+        else:
+            raise errors.not_found(served.kind, old["metadata"]["name"])
+        return base
+
+    def _own_changed(
+        self, served: ServedKind, old: Object, new: Object, managed: Any, options: WriteOptions, subresource: str
+    ) -> None:
+        """managedFields after a write: the writer's view of them first, then what it changed."""
+        metadata, before = new["metadata"], old["metadata"].get("managedFields")
+        if managed == [{}]:
+            metadata.pop("managedFields", None)
+            return
+        if not options.manager:
+            if before is None:
+                metadata.pop("managedFields", None)
+            else:
+                metadata["managedFields"] = before
+            return
+        entries = ownership.entries_of(managed) or ownership.entries_of(before)
+        kept = subresource if subresource in ("status", "scale", "approval", "binding") else ""
+        metadata["managedFields"] = ownership.updated(
+            old, new, entries, shape=served.shape, manager=options.manager, now=self.now(), subresource=kept
+        )
+
+    # -- both --------------------------------------------------------------------------------------------------------
+
+    def _decode(self, served: ServedKind, new: Object, options: WriteOptions) -> None:
+        """Check types; take out or refuse what is not known."""
+        kind = served.kind
+        if served.schema is None:
+            unknown = decode_builtin(kind, new, served.shape)
+            if not isinstance(new.get("metadata"), dict):
+                new["metadata"] = {}
+        else:
+            unknown = decode_metadata(kind, new)
+            if options.field_validation == STRICT or options.warnings is not None:
+                checker = served.checker
+                unknown += [] if checker is None else sorted(checker.unknown_fields(new))
+        if unknown and options.field_validation == STRICT:
+            raise strict_error(kind, sorted(unknown))
+        if unknown and options.warnings is not None and options.field_validation != IGNORE:
+            options.warnings.extend(f'unknown field "{path}"' for path in sorted(unknown))
+
+    def _settle(
+        self, served: ServedKind, new: Object, old: Object | None, options: WriteOptions, *, subresource: str = ""
+    ) -> None:
+        """Prune, default and check in place; raises 422 with everything that is wrong."""
+        kind, metadata = served.kind, new["metadata"]
+        drop_empty(metadata)
+        before = None if old is None else old["metadata"]
+        causes = metadata_problems(metadata, before, served.name_problems, is_custom=served.is_custom)
+        checker = served.checker
+        if checker is not None:
+            valid = checker.complete(new)
+            if not valid or checker.has_rules:
+                causes += checker.problems(new, old, valid=valid)
+        elif kind == SERVICE:
+            self._services.complete(new, old)
+            causes += self._services.problems(new, old)
+        else:
+            strategy = _DEFINITION if kind == CUSTOM_RESOURCE_DEFINITION else STRATEGIES.get(kind.kind, NO_RULES)
+            if strategy.complete is not None and subresource != "finalize":
+                strategy.complete(new, old, options.user)
+            scheduling = kind == POD and (subresource == "binding" or not options.manager)
+            if strategy.problems is not None and not (old is not None and scheduling):
+                causes += strategy.problems(new, old)
+        if causes:
+            raise errors.invalid(kind, metadata["name"], causes)
+
+    def _admit(self, kind: Kind, old: Object | None, new: Object | None, operation: str, user: User) -> None:
+        for hook in self.admission:
+            hook(kind, old, new, operation, user)
+
+    def admit_deletion(self, kind: Kind, old: Object, user: User) -> None:
+        self._admit(kind, old, None, "DELETE", user)
+
+    def _finished(self, served: ServedKind, new: Object, latest: Revision) -> Object:
+        """Keep the new state; a deleted object whose last finalizer has gone goes with it."""
+        metadata = new["metadata"]
+        if "deletionTimestamp" in metadata and not waits(served.kind, new):
+            self.remove(served, latest)
+            return new
+        return self._stored(served, new, latest.object)
+
+    def _stored(self, served: ServedKind, new: Object, old: Object | None) -> Object:
+        if served.kind == SERVICE:
+            self._services.keep(new, old)
+        if served.is_stored_version:
+            return self._store.put(served.stored, new).object
+        new["apiVersion"] = served.stored.api_version
+        if served.storage_checker is not None:
+            served.storage_checker.complete(new)
+        return self.view(served, self._store.put(served.stored, new))
+
+    def put(self, served: ServedKind, new: Object) -> Object:
+        """Store a state that the server itself has made."""
+        return self._store.put(served.stored, new).object
+
+    def remove(self, served: ServedKind, latest: Revision) -> None:
+        """Take an object away; its last stored state is what the event shows."""
+        if served.kind == SERVICE:
+            self._services.forget(latest.object)
+        gone = latest.object
+        self._store.remove(served.stored, {**gone, "metadata": dict(gone["metadata"])})
+
+
+def waits(kind: Kind, obj: Object) -> bool:
+    """Whether a deleted object is still waited for."""
+    return bool(obj["metadata"].get("finalizers")) or (kind == NAMESPACE and bool(dig(obj, "spec", "finalizers")))
+
+
+def _own_copy(obj: Object) -> Object:
+    try:
+        return thaw(obj)
+    except TypeError as problem:
+        raise bad_request(f"the object cannot be written as JSON: {problem}") from problem
+
+
+def _identify(kind: Kind, new: Object) -> None:
+    """Fill in apiVersion and kind, and refuse others."""
+    found = new.setdefault("apiVersion", kind.api_version)
+    if found != kind.api_version:
+        raise bad_request(
+            f"the API version in the data ({found}) does not match the expected API version ({kind.api_version})"
+        )
+    if new.setdefault("kind", kind.kind) != kind.kind:
+        raise bad_request(f"the kind in the data ({new['kind']}) does not match the expected kind ({kind.kind})")
+    if new.get("metadata") is None:
+        new["metadata"] = {}
+
+
+def _check_identity(kind: Kind, before: Object, given: Object, *, is_patch: bool) -> None:
+    """Name, namespace, uid and resourceVersion, as far as the writer gives them, must be those of the object."""
+    name = before["name"]
+    if given.get("name") not in (None, "", name):
+        text = f"the name of the object ({given['name']}) does not match the name on the URL ({name})"
+        raise bad_request(text)
+    if kind.namespaced and given.get("namespace") not in (None, "", before["namespace"]):
+        raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
+    if given.get("resourceVersion") not in (None, "", before["resourceVersion"]):
+        raise errors.conflict(kind, name)
+    uid = given.get("uid")
+    if uid in (None, "", before["uid"]):
+        return
+    if is_patch:
+        problem = cause("FieldValueInvalid", f'Invalid value: "{uid}": field is immutable', "metadata.uid")
+        raise errors.invalid(kind, name, [problem, problem])
+    text = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {before['uid']}"
+    raise errors.conflict(kind, name, text)
+
+
+def _with_status(obj: Object, status: Any) -> Object:
+    if status is None:
+        obj.pop("status", None)
+    else:
+        obj["status"] = status
+    return obj
+
+
+def _spec_differs(served: ServedKind, old: Object, new: Object) -> bool:
+    outside = {"metadata", "apiVersion", "kind"} | ({"status"} if served.has_status else set())
+    return any(old.get(key) != new.get(key) for key in (old.keys() | new.keys()) - outside)
+
+
+def _same(old: Object, new: Object) -> bool:
+    """Equal to the last bit: for Python True is 1, for JSON it is not."""
+    if old != new:
+        return False
+    return orjson.dumps(old, option=orjson.OPT_SORT_KEYS) == orjson.dumps(new, option=orjson.OPT_SORT_KEYS)
+
+
+def _mark_scheduled(pod: Object, now: str) -> None:
+    status = pod.setdefault("status", {})
+    conditions = [entry for entry in status.get("conditions") or () if entry.get("type") != "PodScheduled"]
+    scheduled = {"type": "PodScheduled", "status": "True", "lastProbeTime": None, "lastTransitionTime": now}
+    status["conditions"] = [*conditions, scheduled]
