@@ -37,6 +37,7 @@ REFRESH_FIELDS = frozenset(
         "stage",
         "stage_updated_at_s",
         "status",
+        "status_info",
         "suggested_role",
     }
 )
@@ -192,9 +193,11 @@ class Database:
         self.changes += 1
         if self.on_change is not None:
             self._changed("hosts", "/".join(host.key), {"checked_in_at_s": now_s, "timestamp_s": timestamp_s})
+        clock = clock_state(timestamp_s, now_s)
         if (
             now_s - before[1] > LATE_S
-            or clock_state(timestamp_s, now_s) != clock_state(before[0], before[1])
+            or clock != clock_state(before[0], before[1])
+            or clock == "failure"  # its message says the time
             or host.agent_version != before[2]
         ):
             self.on_host_input(host)
