@@ -13,7 +13,6 @@ from labsim.scenario.invariants import INVARIANT_KINDS, Event, Invariant, standa
 from labsim.scenario.steps import Lab, carry_out, title_of
 from labsim.scenario.verdicts import RunResult, StepResult, Verdict, Violation
 
-
 # How long a lab may take to settle after the last step, and how long it must then be quiet, in in-world seconds: longer
 # than the longest interval at which anything looks again (full scans each 5 minutes, requeues each minute).
 SETTLES_WITHIN_S = 900.0

@@ -111,8 +111,8 @@ class AgentMachines:
         if not dig(cluster_deployment, "name"):
             error = f"no cluster deployment reference on agentCluster {name_of(agent_cluster)}"
             status.without_agent(agent_machine, error, now_s=moment)
-            # Upstream ends here, and nothing wakes the AgentMachine when the reference comes (its hazard H5): a bug that
-            # is shown, not copied. docs/decisions/0100-known-bugs-are-not-copied.md
+            # Upstream ends here, and nothing wakes the AgentMachine when the reference comes (its hazard H5): a bug
+            # that is shown, not copied. docs/decisions/0100-known-bugs-are-not-copied.md
             return Result(RETRY_S)
         agent = yield from self._agent_of(agent_machine, agents_in, cluster_deployment, bootstrap)
         if agent is None:
