@@ -197,14 +197,14 @@ def check_definition_is_alive(server: ApiServer, served: ServedKind) -> None:
         raise ApiError(405, "MethodNotAllowed", text, {"group": served.kind.group, "kind": served.kind.plural})
 
 
-def check_apply_fields(served: ServedKind, body: Object) -> None:
-    """An applied configuration may hold nothing that the schema does not declare."""
+def check_apply_fields(served: ServedKind, body: Object, namespace: str) -> None:
+    """An applied configuration may hold nothing that the schema does not declare; `namespace` as the body says it."""
     problems = list(undeclared(body, served.shape, ""))
     if problems:
         kind, metadata = served.kind, body["metadata"]
-        place = f"{metadata.get('namespace', '')}/{metadata['name']}; {kind.api_version}, Kind={kind.kind}"
+        place = f"{namespace}/{metadata['name']}; {kind.api_version}, Kind={kind.kind}"
         listed = "\n".join(problems) if len(problems) > 1 else problems[0]
         text = f"failed to create typed patch object ({place}): " + (
             f"errors:\n  {listed}" if len(problems) > 1 else listed
         )
-        raise ApiError(500, "", text, {})
+        raise ApiError(500, "", text)

@@ -53,14 +53,14 @@ _CONFIG_KEY_TEXT = (
 Problems = Callable[[str], tuple[str, ...]]
 
 
-def _too_long(limit: int) -> str:
-    return f"must be no more than {limit} bytes"
+def _too_long(limit: int, unit: str = "bytes") -> str:
+    return f"must be no more than {limit} {unit}"
 
 
 @functools.lru_cache(maxsize=8192)
 def subdomain_problems(name: str) -> tuple[str, ...]:
     """RFC 1123 subdomain: the names of most kinds."""
-    found = [] if len(name.encode()) <= SUBDOMAIN_BYTES_MAX else [_too_long(SUBDOMAIN_BYTES_MAX)]
+    found = [] if len(name) <= SUBDOMAIN_BYTES_MAX else [_too_long(SUBDOMAIN_BYTES_MAX, "characters")]
     if not _is_subdomain(name):
         found.append(_SUBDOMAIN_TEXT)
     return tuple(found)
@@ -69,7 +69,7 @@ def subdomain_problems(name: str) -> tuple[str, ...]:
 @functools.lru_cache(maxsize=4096)
 def label_problems(name: str) -> tuple[str, ...]:
     """RFC 1123 label: the names of namespaces and services."""
-    found = [] if len(name.encode()) <= LABEL_BYTES_MAX else [_too_long(LABEL_BYTES_MAX)]
+    found = [] if len(name) <= LABEL_BYTES_MAX else [_too_long(LABEL_BYTES_MAX, "characters")]
     if not _is_label(name):
         found.append("must not contain dots" if _is_subdomain(name) else _LABEL_TEXT)
     return tuple(found)
@@ -77,7 +77,7 @@ def label_problems(name: str) -> tuple[str, ...]:
 
 def dns_1035_problems(name: str) -> tuple[str, ...]:
     """RFC 1035 label: names of kinds and resources in a CRD."""
-    found = [] if len(name.encode()) <= LABEL_BYTES_MAX else [_too_long(LABEL_BYTES_MAX)]
+    found = [] if len(name) <= LABEL_BYTES_MAX else [_too_long(LABEL_BYTES_MAX, "characters")]
     return tuple(found) if _is_dns_1035(name) else (*found, _DNS_1035_TEXT)
 
 

@@ -133,39 +133,56 @@ def _strategic_list(target: list[Any], patch: list[Any], shape: Shape) -> list[A
     if not shape.merge:
         return [item for item in patch if not _is_directive(item)]
     if not shape.merge_key:
-        return [*target, *(item for item in patch if item not in target)]
+        left = [item for item in target if item not in patch]
+        return _woven(left, list(dict.fromkeys(patch)), target)
     if any(isinstance(item, dict) and item.get(_DIRECTIVE) == "replace" for item in patch):
         return [item for item in patch if not _is_directive(item)]
     key, inner = shape.merge_key, shape.item or ANYTHING
-    result = list(target)
+    before: dict[Any, Any] = {item.get(key): item for item in target}
+    named: dict[Any, Any] = {}
     for item in patch:
         if not isinstance(item, dict) or key not in item:
             raise ApiError(500, "", f"map: {item} does not contain declared merge key: {key}")
-        place = next((at for at, known in enumerate(result) if known.get(key) == item[key]), None)
         if item.get(_DIRECTIVE) == "delete":
-            result = [known for known in result if known.get(key) != item[key]]
-        elif place is None:
-            result.append(strategically_merged({}, item, inner))
+            before.pop(item[key], None)
         else:
-            result[place] = strategically_merged(result[place], item, inner)
-    return result
+            earlier = named.get(item[key], before.get(item[key], {}))
+            named[item[key]] = strategically_merged(earlier, item, inner)
+    order = [item.get(key) for item in target]
+    woven = _woven([value for value in before if value not in named], list(named), order)
+    return [named[value] if value in named else before[value] for value in woven]
 
 
 def _is_directive(item: Any) -> bool:
     return isinstance(item, dict) and _DIRECTIVE in item
 
 
-def _in_order(items: list[Any], order: list[Any], shape: Shape) -> list[Any]:
+def _woven(left: list[Any], right: list[Any], order: list[Any]) -> list[Any]:
+    """What only the server has (left) among what the patch names (right), by the server's order where both are in it.
+
+    Where that says nothing, what the patch names comes first.
+    """
+    result: list[Any] = []
+    i = j = 0
+    while i < len(left) and j < len(right):
+        both_known = left[i] in order and right[j] in order
+        if both_known and order.index(left[i]) < order.index(right[j]):
+            result.append(left[i])
+            i += 1
+        else:
+            result.append(right[j])
+            j += 1
+    return [*result, *left[i:], *right[j:]]
+
+
+def _in_order(items: list[Any], wanted: list[Any], shape: Shape) -> list[Any]:
     """Items in the order that the patch asks for; those it does not name stay behind their neighbours."""
     key = shape.merge_key
 
     def of(item: Any) -> Any:
         return item.get(key) if key and isinstance(item, dict) else item
 
-    wanted = [of(entry) for entry in order]
-    named = sorted((item for item in items if of(item) in wanted), key=lambda item: wanted.index(of(item)))
-    unnamed = [(at, item) for at, item in enumerate(items) if of(item) not in wanted]
-    result = list(named)
-    for at, item in unnamed:
-        result.insert(min(at, len(result)), item)
-    return result
+    asked = [of(entry) for entry in wanted]
+    found = {of(item): item for item in items}
+    named = [value for value in asked if value in found]
+    return [found[value] for value in _woven([value for value in found if value not in asked], named, list(found))]

@@ -72,10 +72,11 @@ class Entry:
             "manager": self.manager,
             "operation": self.operation,
             "apiVersion": self.api_version,
-            "time": self.time,
             "fieldsType": "FieldsV1",
             "fieldsV1": self.fields,
         }
+        if self.time:
+            made["time"] = self.time
         if self.subresource:
             made["subresource"] = self.subresource
         return made
@@ -195,7 +196,9 @@ def applied(
     unchanged = not seen.changed and not seen.removed and own is not None and own.fields == wanted
     if unchanged and own is not None and own.api_version == body["apiVersion"]:
         return live
-    mine = Entry(manager, APPLY, str(body["apiVersion"]), now, wanted, subresource)
+    # Who only joins in owning what is there already leaves no trace of when.
+    time = now if seen.changed or seen.removed else own.time if own is not None else ""
+    mine = Entry(manager, APPLY, str(body["apiVersion"]), time, wanted, subresource)
     metadata = {key: value for key, value in merged["metadata"].items() if key != "managedFields"}
     merged["metadata"] = {**metadata, "managedFields": encoded([*others, mine])}
     return merged

@@ -42,12 +42,24 @@ def _json_patched(obj: Any, body: Any) -> Any:
     if not isinstance(body, list):
         raise bad_request("error decoding patch: json: cannot unmarshal object into Go value of type jsonpatch.Patch")
     try:
-        return jsonpatch.apply_patch(obj, body, in_place=True)
+        for operation in body:
+            if operation.get("op") == "replace" and _is_missing(obj, str(operation.get("path"))):
+                operation = {**operation, "op": "add"}  # upstream's library replaces what is not there, too
+            obj = jsonpatch.apply_patch(obj, [operation], in_place=True)
+        return obj
     except (
         jsonpatch.JsonPatchException,
         jsonpointer.JsonPointerException,
         KeyError,
         TypeError,
+        AttributeError,
         AssertionError,
     ) as problem:
         raise ApiError(422, "Invalid", _REJECTED, {}) from problem
+
+
+def _is_missing(obj: Any, path: str) -> bool:
+    """Whether the last step of a path is absent from the object that it leads to."""
+    parent, _, key = path.rpartition("/")
+    holder = jsonpointer.resolve_pointer(obj, parent, None)
+    return isinstance(holder, dict) and key.replace("~1", "/").replace("~0", "~") not in holder

@@ -216,7 +216,8 @@ class ApiServer:
             patches.patched, patch_type=patch_type, is_custom=served.is_custom, shape=served.shape
         )
         if subresource == "scale":
-            scale = patched(self.scale_of(kind, namespace, name), thaw(body))
+            shown = _scale_shown(served, self.get(kind, namespace, name), strict=False)
+            scale = patched(shown, body if isinstance(body, list) else thaw(body))
             return self._scaled(served, namespace, name, scale, options)
         changed = self._writes.change(
             served,
@@ -278,8 +279,9 @@ class ApiServer:
     ) -> Object:
         """Server-side apply: merge what is wanted, own it, and give up what is not wanted any more."""
         kind = served.kind
-        body = _checked_apply(kind, namespace, name, body, options.manager)
-        deletion.check_apply_fields(served, body)
+        given_namespace = str(dig(body, "metadata", "namespace", default=""))
+        body = _checked_apply(kind, namespace, name, body)
+        deletion.check_apply_fields(served, body, given_namespace)
         body.get("metadata", {}).pop("managedFields", None)
         present = self.store.get(served.stored, namespace if kind.namespaced else "", name)
         if subresource == "status":
@@ -313,10 +315,7 @@ class ApiServer:
     def scale_of(self, kind: Kind, namespace: str, name: str) -> Object:
         """The autoscaling/v1 Scale of an object."""
         served = self.served(kind)
-        obj = self._writes.view(served, self._latest(served, namespace, name))
-        if served.scale is None:
-            raise errors.not_found(kind, name)
-        return _scale_shown(served, obj)
+        return _scale_shown(served, self._writes.view(served, self._latest(served, namespace, name)))
 
     def _scaled(self, served: ServedKind, namespace: str, name: str, scale: Object, options: WriteOptions) -> Object:
         """Write the replicas of a Scale into its object."""
@@ -397,7 +396,7 @@ class ApiServer:
 _QUIETLY = WriteOptions(user=ADMIN)
 
 
-def _checked_apply(kind: Kind, namespace: str, name: str, body: Any, manager: str) -> Object:
+def _checked_apply(kind: Kind, namespace: str, name: str, body: Any) -> Object:
     """A copy of an applied configuration that fits its URL."""
     if not isinstance(body, dict):
         raise bad_request("an applied configuration must be an object")
@@ -424,17 +423,18 @@ def _checked_apply(kind: Kind, namespace: str, name: str, body: Any, manager: st
     return config
 
 
-def _scale_shown(served: ServedKind, obj: Object) -> Object:
+def _scale_shown(served: ServedKind, obj: Object, *, strict: bool = True) -> Object:
+    """The Scale of an object. `strict`: a custom resource without the replicas field has none, which is an error."""
     paths = served.scale
-    assert paths is not None
+    if paths is None:
+        raise errors.not_found(served.kind, obj["metadata"]["name"])
     keys = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
     metadata = {key: obj["metadata"][key] for key in keys if key in obj["metadata"]}
     replicas = dig(obj, *paths.spec_path)
-    if replicas is None and served.is_custom:
-        path = "." + ".".join(paths.spec_path)
-        raise errors.ApiError(
-            500, "InternalError", f'Internal error occurred: the spec replicas field "{path}" does not exist', {}
-        )
+    if replicas is None and served.is_custom and strict:
+        problem = f'the spec replicas field ".{".".join(paths.spec_path)}" does not exist'
+        details = {"causes": [{"message": problem}]}
+        raise errors.ApiError(500, "InternalError", f"Internal error occurred: {problem}", details)
     status: Object = {"replicas": dig(obj, *paths.status_path, default=0)}
     selector = dig(obj, *paths.selector_path, default="") if paths.selector_path else ""
     if not served.is_custom:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from labsim.kube.messages import META, Field, fields_of, is_message, message_name
-from labsim.model.kinds import Kind
+from labsim.model.kinds import CUSTOM_RESOURCE_DEFINITION, Kind
 
 STRUCT, MAP, LIST, SCALAR, ANY = "struct", "map", "list", "scalar", "any"
 
@@ -121,9 +121,63 @@ def deduced(shape: Shape, value: Any) -> Shape:
 # -- built-in kinds ---------------------------------------------------------------------------------------------------
 
 
+_ATOMIC_MESSAGES = frozenset(
+    (
+        f"{META}LabelSelector",
+        *(
+            f"io.k8s.api.core.v1.{name}"
+            for name in (
+                *("LocalObjectReference", "ObjectReference", "SecretReference", "TypedLocalObjectReference"),
+                *("ConfigMapKeySelector", "SecretKeySelector", "ObjectFieldSelector", "ResourceFieldSelector"),
+                *("NodeSelector", "NodeSelectorTerm", "ScopeSelector", "TopologySelectorTerm"),
+            )
+        ),
+        "io.k8s.api.rbac.v1.RoleRef",
+        "io.k8s.api.rbac.v1.Subject",
+    )
+)
+_NAMES = {
+    "type": "object",
+    "properties": {
+        **{key: {"type": "string"} for key in ("kind", "listKind", "plural", "singular")},
+        **{key: {"type": "array", "items": {"type": "string"}} for key in ("shortNames", "categories")},
+    },
+}
+# CustomResourceDefinition has no message among those of the built-in kinds; this much decides how it is owned.
+_DEFINITION_SCHEMA = {
+    "properties": {
+        "spec": {
+            "type": "object",
+            "properties": {
+                **{key: {"type": "string"} for key in ("group", "scope")},
+                "names": _NAMES,
+                "versions": {"type": "array", "items": {}},
+                "conversion": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
+                "preserveUnknownFields": {"type": "boolean"},
+            },
+        },
+        "status": {
+            "type": "object",
+            "properties": {
+                "acceptedNames": _NAMES,
+                "storedVersions": {"type": "array", "items": {"type": "string"}},
+                "conditions": {
+                    "type": "array",
+                    "x-kubernetes-list-type": "map",
+                    "x-kubernetes-list-map-keys": ["type"],
+                    "items": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
+                },
+            },
+        },
+    }
+}
+
+
 @functools.cache
 def builtin_shape(kind: Kind) -> Shape:
     """The shape of a built-in kind; one that keeps everything where its message is not known."""
+    if kind == CUSTOM_RESOURCE_DEFINITION:
+        return schema_shape(_DEFINITION_SCHEMA)
     name = message_name(kind.group, kind.version, kind.kind)
     if not is_message(name):
         return Shape(STRUCT, is_open=True, make_fields=lambda: {**_identity_fields(), "metadata": metadata_shape()})
@@ -150,7 +204,8 @@ def _message_shape(name: str, atomic: bool = False) -> Shape:
         return Shape(SCALAR, scalar=_SCALAR_MESSAGES[name])
     if not is_message(name):
         return Shape(SCALAR, scalar=name)
-    return Shape(STRUCT, atomic=atomic, make_fields=lambda: _message_fields(name))
+    is_atomic = atomic or name in _ATOMIC_MESSAGES
+    return Shape(STRUCT, atomic=is_atomic, make_fields=lambda: _message_fields(name))
 
 
 def _message_fields(name: str) -> dict[str, Shape]:

@@ -83,7 +83,7 @@ class WritePath:
         if not kind.namespaced:
             metadata.pop("namespace", None)
         if metadata.get("resourceVersion"):
-            raise ApiError(500, "", "resourceVersion should not be set on objects to be created", {})
+            raise ApiError(500, "", "resourceVersion should not be set on objects to be created")
         managed = metadata.get("managedFields")
         keep_server_fields(metadata, {key: metadata[key] for key in ("name", "namespace") if key in metadata})
         generated = "" if metadata.get("name") else self._generate_name(served, metadata, namespace)
@@ -100,7 +100,7 @@ class WritePath:
             new.pop("status", None)
         self._settle(served, new, None, options)
         self._admit(kind, None, new, "CREATE", options.user)
-        self._own_new(served, new, managed, now, options)
+        self._own_new(served, obj, new, managed, now, options)
         coordinates = f"uid/{kind.qualified}/{namespace}/{name}"
         metadata["uid"] = self._entropy.uuid(f"{coordinates}/{self._counts.get(coordinates, 0)}")
         if options.dry_run:
@@ -143,8 +143,11 @@ class WritePath:
             error.details["causes"] = [cause("NamespaceTerminating", text, "metadata.namespace")]
             raise error
 
-    def _own_new(self, served: ServedKind, new: Object, managed: Any, now: str, options: WriteOptions) -> None:
-        metadata = new["metadata"]
+    def _own_new(
+        self, served: ServedKind, said: Object, new: Object, managed: Any, now: str, options: WriteOptions
+    ) -> None:
+        """managedFields of a new object: the creator owns what it said and what was defaulted in its name."""
+        kind, metadata = served.kind.kind, new["metadata"]
         if not options.manager:
             return
         given = ownership.entries_of(managed)
@@ -153,8 +156,12 @@ class WritePath:
             metadata["managedFields"] = ownership.encoded(given)
             if any(entry.operation == ownership.APPLY and entry.manager == options.manager for entry in given):
                 return
-        entries = ownership.updated(None, new, given, shape=served.shape, manager=options.manager, now=now)
-        metadata["managedFields"] = entries
+        before, owned = (
+            (None, new) if served.is_custom else (_BLANKS.get(kind, _BLANK), _creators_part(kind, said, new))
+        )
+        metadata["managedFields"] = ownership.updated(
+            before, owned, given, shape=served.shape, manager=options.manager, now=now
+        )
 
     # -- changing ----------------------------------------------------------------------------------------------------
 
@@ -329,6 +336,33 @@ class WritePath:
             self._services.forget(latest.object)
         gone = latest.object
         self._store.remove(served.stored, {**gone, "metadata": dict(gone["metadata"])})
+
+
+# What a typed server starts from: parts that every object of a built-in kind has, so that nobody owns them as such.
+_BLANK: Object = {"spec": {}, "status": {}}
+_BLANKS: dict[str, Object] = {
+    "Pod": {"spec": {"containers": None}, "status": {}},
+    "Deployment": {"spec": {"template": {"spec": {"containers": None}}, "strategy": {}}, "status": {}},
+    "StatefulSet": {"spec": {"template": {"spec": {"containers": None}}, "updateStrategy": {}}, "status": {}},
+    "DaemonSet": {"spec": {"template": {"spec": {"containers": None}}, "updateStrategy": {}}, "status": {}},
+    "CustomResourceDefinition": {"spec": {"names": {}}, "status": {}},
+}
+# What admission and allocation add belongs to nobody.
+_NOT_THE_CREATORS = {
+    "Pod": ("priority", "preemptionPolicy", "tolerations"),
+    "Service": ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"),
+}
+
+
+def _creators_part(kind: str, said: Object, new: Object) -> Object:
+    """A new object of a built-in kind, without what its creator has not said and only the server adds."""
+    part = new if kind == "Node" else {key: value for key, value in new.items() if key != "status"}
+    added = _NOT_THE_CREATORS.get(kind)
+    if added is not None:
+        given = said.get("spec") or {}
+        spec = {key: value for key, value in part["spec"].items() if key not in added or key in given}
+        part = {**part, "spec": spec}
+    return part
 
 
 def waits(kind: Kind, obj: Object) -> bool:
