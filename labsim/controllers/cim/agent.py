@@ -19,6 +19,7 @@ from labsim.controllers.cim.errors import ServiceError, UntypedError
 from labsim.controllers.cim.host_states import INSTALLING, PREPARING, UNBINDING
 from labsim.controllers.cim.lifecycle import HostLifecycle
 from labsim.controllers.cim.monitor import HostMonitor
+from labsim.controllers.cim.own_writes import OwnWrites
 from labsim.controllers.cim.patching import patch_metadata, patch_spec, patch_status
 from labsim.controllers.cim.reclaim import ReclaimImpossible, prepare_reclaim
 from labsim.controllers.cim.rows import KIND_DAY2, Cluster, Host, InfraEnv
@@ -75,8 +76,7 @@ class Agents:
         self._deletion = AgentDeletion(lifecycle)
         self._csrs = spoke.CsrIndex()
         self._by_token_secret: dict[tuple[str, str], dict[Key, None]] = {}
-        # The revisions that this controller wrote last: an event that brings one back says nothing new.
-        self._written: dict[Key, tuple[str, ...]] = {}
+        self._own = OwnWrites()
 
     def controller(self) -> Controller:
         return Controller(
@@ -107,8 +107,7 @@ class Agents:
                 keys.pop(key, None)
         if after is None:
             return True
-        key = Key(namespace_of(after), name_of(after))
-        return after["metadata"]["resourceVersion"] not in self._written.get(key, ())
+        return not self._own.is_echo(after)
 
     def _of_secret(self, secret: Object) -> Iterable[Key]:
         return tuple(self._by_token_secret.get((namespace_of(secret), name_of(secret)), ()))
@@ -116,9 +115,9 @@ class Agents:
     # -- one Agent --------------------------------------------------------------------------------------------------
 
     def reconcile(self, key: Key) -> Program[Result]:
-        agent = yield from get(AGENT, key.namespace, key.name)
+        agent = self._own.fresher(key, (yield from get(AGENT, key.namespace, key.name)))
         if agent is None:
-            self._written.pop(key, None)
+            self._own.forget(key)
             return DONE
         now_s = yield from now()
         try:
@@ -153,15 +152,10 @@ class Agents:
         wanted = desired_status(status, self._database, self._settings, host, error, now_s)
         described = yield from self._describe(agent, host)
         shown = yield from patch_status(AGENT, described, wanted)
-        self._remember(described, shown)
+        self._own.wrote(described, shown)
         if error is not None and not error.is_input_error:
             requeue_s = self._settings.timeouts.error_requeue_s
         return Result(requeue_after_s=requeue_s)
-
-    def _remember(self, *written: Object) -> None:
-        """These writes hold nothing of anybody else: each was refused unless it was based on what was read."""
-        revisions = tuple(agent["metadata"]["resourceVersion"] for agent in written)
-        self._written[Key(namespace_of(written[0]), name_of(written[0]))] = revisions
 
     def _without_host(self, agent: Object, error: ServiceError, now_s: float) -> Program[Result]:
         yield from patch_status(AGENT, agent, status_without_host(agent.get("status") or {}, error, now_s))
@@ -286,7 +280,7 @@ class Agents:
         if message:
             status["deprovision_info"] = {**info, "message": message}
             agent = yield from patch_status(AGENT, agent, status)
-            self._remember(agent)
+            self._own.wrote(agent)
             raise ReconcileError(message)
         status.pop("deprovision_info")
         return (yield from patch_status(AGENT, agent, status))

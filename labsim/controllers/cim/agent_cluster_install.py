@@ -28,7 +28,8 @@ def install_status(
     status["conditions"] = conditions
     if cluster is not None:
         debug = dict(present.get("debugInfo") or {})
-        debug.setdefault("eventsURL", urls.events_url(settings, cluster.events_token, "cluster_id", cluster.id))
+        if "eventsURL" not in debug:
+            debug["eventsURL"] = urls.events_url(settings, cluster.events_token, "cluster_id", cluster.id)
         debug.update(state=cluster.status, stateInfo=cluster.status_info)
         status["debugInfo"] = debug
         status["platformType"] = "BareMetal"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from labsim.controllers.cim.own_writes import OwnWrites
 from labsim.controllers.cim.patching import patch_metadata, patch_status, with_condition, without_finalizer
 from labsim.controllers.cim.settings import CimSettings
 from labsim.controllers.runtime.effects import DONE, Controller, Key, Program, Result, Watch, create, get, now
@@ -25,12 +26,13 @@ class AgentServiceConfigs:
 
     def __init__(self, settings: CimSettings) -> None:
         self._settings = settings
+        self._own = OwnWrites()
 
     def controller(self) -> Controller:
         return Controller(name="agent-service-config", reconcile=self.reconcile, watches=(Watch(AGENT_SERVICE_CONFIG),))
 
     def reconcile(self, key: Key) -> Program[Result]:
-        obj = yield from get(AGENT_SERVICE_CONFIG, "", key.name)
+        obj = self._own.fresher(key, (yield from get(AGENT_SERVICE_CONFIG, "", key.name)))
         if obj is None:
             return DONE
         now_s = yield from now()
@@ -56,7 +58,7 @@ class AgentServiceConfigs:
             message = "All the deployments managed by Infrastructure-operator are healthy."
             conditions = with_condition(conditions, "DeploymentsHealthy", "True", "DeploymentSucceeded", message, now_s)
         status["conditions"] = conditions
-        yield from patch_status(AGENT_SERVICE_CONFIG, obj, status)
+        self._own.wrote(obj, (yield from patch_status(AGENT_SERVICE_CONFIG, obj, status)))
         return DONE
 
     def _warn(self, obj: Object, reason: str, message: str, now_s: float) -> Program[None]:

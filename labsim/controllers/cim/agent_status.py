@@ -11,8 +11,9 @@ from labsim.controllers.cim.errors import ServiceError
 from labsim.controllers.cim.host_states import WORKER_STAGES
 from labsim.controllers.cim.inventory import LABEL_PREFIX
 from labsim.controllers.cim.patching import with_condition
-from labsim.controllers.cim.rows import Host, Validations
+from labsim.controllers.cim.rows import Host
 from labsim.controllers.cim.settings import CimSettings
+from labsim.controllers.cim.validations import as_document
 from labsim.model.objects import Object, timestamp
 
 STATE_PREFIX = "agent.agent-install.openshift.io/"
@@ -59,7 +60,7 @@ def desired_status(
     _set_or_drop(status, "ntpSources", [{"sourceName": name, "sourceState": state} for name, state in host.ntp_sources])
     status["debugInfo"] = _debug_info(present.get("debugInfo") or {}, database, settings, host)
     if host.validations is not None:
-        status["validationsInfo"] = _validations_info(host.validations)
+        status["validationsInfo"] = host.validations_document or as_document(host.validations)
     status["conditions"] = with_conditions(present, conditions_of(host, error), now_s)
     return status
 
@@ -111,14 +112,8 @@ def _debug_info(present: Object, database: Database, settings: CimSettings, host
     cluster = database.clusters.get(host.cluster_id)
     infra_env = database.infra_envs.get(host.infra_env_id)
     if cluster is not None and infra_env is not None:
-        debug.setdefault("eventsURL", urls.events_url(settings, infra_env.events_token, "host_id", host.id))
-        if host.logs_collected_at_s:
+        if "eventsURL" not in debug:
+            debug["eventsURL"] = urls.events_url(settings, infra_env.events_token, "host_id", host.id)
+        if host.logs_collected_at_s and "logsURL" not in debug:
             debug["logsURL"] = urls.logs_url(settings, cluster.events_token, cluster.id, host.id)
     return debug
-
-
-def _validations_info(validations: Validations) -> Object:
-    return {
-        category: [{"id": entry[0], "status": entry[1], "message": entry[2]} for entry in entries]
-        for category, entries in validations.items()
-    }

@@ -10,6 +10,7 @@ from labsim.controllers.cim.database import Database
 from labsim.controllers.cim.errors import ServiceError, UntypedError
 from labsim.controllers.cim.lifecycle import HostLifecycle
 from labsim.controllers.cim.monitor import HostMonitor
+from labsim.controllers.cim.own_writes import OwnWrites
 from labsim.controllers.cim.patching import patch_metadata, patch_status, without_finalizer
 from labsim.controllers.cim.rows import Cluster
 from labsim.controllers.cim.secrets_access import no_such_secret, read_secret, secret_text
@@ -42,6 +43,7 @@ class ClusterDeployments:
         self._monitor = monitor
         self._tokens = tokens
         self._installs = AgentClusterInstalls(lifecycle)
+        self._writes = OwnWrites()
         self._install_of: dict[Key, str] = {}
         self._by_secret: dict[tuple[str, str], dict[Key, None]] = {}
 
@@ -92,7 +94,9 @@ class ClusterDeployments:
 
     def _reconcile(self, key: Key, now_s: float) -> Program[Result]:
         obj = yield from get(CLUSTER_DEPLOYMENT, key.namespace, key.name)
-        install = yield from get(AGENT_CLUSTER_INSTALL, key.namespace, self._install_of.get(key, ""))
+        install_key = Key(key.namespace, self._install_of.get(key, ""))
+        install = yield from get(AGENT_CLUSTER_INSTALL, install_key.namespace, install_key.name)
+        install = self._writes.fresher(install_key, install)
         if install is not None and is_deleting(install):
             yield from self._installs.delete(install, obj, key, INSTALL_FINALIZER, now_s)
             return DONE
@@ -109,7 +113,7 @@ class ClusterDeployments:
             obj = yield from patch_metadata(CLUSTER_DEPLOYMENT, obj, finalizers=[*finalizers_of(obj), FINALIZER])
         if install is None or name_of(install) != reference.get("name"):
             return DONE
-        install = yield from self._own(install, obj)
+        install = yield from self._owned(install, obj)
         return (yield from self._serve(obj, install, now_s))
 
     def _serve(self, obj: Object, install: Object, now_s: float) -> Program[Result]:
@@ -124,12 +128,12 @@ class ClusterDeployments:
         except ServiceError as raised:
             error = raised
         status = install_status(install, cluster, error, self._settings, now_s)
-        yield from patch_status(AGENT_CLUSTER_INSTALL, install, status)
+        self._writes.wrote(install, (yield from patch_status(AGENT_CLUSTER_INSTALL, install, status)))
         if error is not None and not error.is_input_error:
             return Result(requeue_after_s=self._settings.timeouts.error_requeue_s)
         return DONE
 
-    def _own(self, install: Object, obj: Object) -> Program[Object]:
+    def _owned(self, install: Object, obj: Object) -> Program[Object]:
         fields: Object = {}
         if INSTALL_FINALIZER not in finalizers_of(install):
             fields["finalizers"] = [*finalizers_of(install), INSTALL_FINALIZER]

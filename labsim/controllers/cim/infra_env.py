@@ -12,6 +12,7 @@ from labsim.controllers.cim.database import Database
 from labsim.controllers.cim.discovery_ignition import MAX_ARCHIVE_KIB, discovery_ignition, parse_override
 from labsim.controllers.cim.errors import ServiceError, UntypedError
 from labsim.controllers.cim.events import Event
+from labsim.controllers.cim.own_writes import OwnWrites
 from labsim.controllers.cim.patching import patch_metadata, patch_status, with_condition, without_finalizer
 from labsim.controllers.cim.pull_secret import InvalidPullSecret, check_pull_secret
 from labsim.controllers.cim.rows import InfraEnv
@@ -54,6 +55,7 @@ class InfraEnvs:
         self._database = database
         self._settings = settings
         self._tokens = tokens
+        self._own = OwnWrites()
         self._by_secret: dict[tuple[str, str], dict[Key, None]] = {}
         self._by_cluster: dict[tuple[str, str], dict[Key, None]] = {}
         self._selecting: dict[str, dict[Key, None]] = {}
@@ -71,7 +73,7 @@ class InfraEnvs:
         )
 
     def _seen(self, before: Object | None, after: Object | None) -> bool:
-        """Keep the indexes; every event of an InfraEnv counts."""
+        """Keep the indexes; every event of an InfraEnv counts, but the echo of our own writes."""
         for obj, present in ((before, False), (after, True)):
             if obj is None:
                 continue
@@ -83,7 +85,7 @@ class InfraEnvs:
             _note(self._by_cluster.setdefault(place, {}), key, present and bool(reference))
             selects = bool(dig(obj, "spec", "nmStateConfigLabelSelector", "matchLabels"))
             _note(self._selecting.setdefault(key.namespace, {}), key, present and selects)
-        return True
+        return after is None or not self._own.is_echo(after)
 
     def _of_secret(self, secret: Object) -> Iterable[Key]:
         return tuple(self._by_secret.get((namespace_of(secret), name_of(secret)), ()))
@@ -94,7 +96,7 @@ class InfraEnvs:
     # -- one InfraEnv -----------------------------------------------------------------------------------------------
 
     def reconcile(self, key: Key) -> Program[Result]:
-        obj = yield from get(INFRA_ENV, key.namespace, key.name)
+        obj = self._own.fresher(key, (yield from get(INFRA_ENV, key.namespace, key.name)))
         if obj is None:
             return DONE
         now_s = yield from now()
@@ -118,7 +120,7 @@ class InfraEnvs:
             self._show_error(error, status, now_s)
             if not error.is_input_error:
                 result = Result(requeue_after_s=self._settings.timeouts.infra_env_requeue_s)
-        yield from patch_status(INFRA_ENV, obj, status)
+        self._own.wrote(obj, (yield from patch_status(INFRA_ENV, obj, status)))
         yield from self._database.wakes()
         return result
 

@@ -62,6 +62,7 @@ class Inventory:
     __slots__ = (
         "_agent_status",
         "_connectivity_entry",
+        "_labels",
         "architecture",
         "cpu_count",
         "cpu_flags",
@@ -95,6 +96,7 @@ class Inventory:
         )
         self._agent_status: Object | None = None
         self._connectivity_entry = ""
+        self._labels: dict[str, str] | None = None
 
     @property
     def eligible_disks(self) -> list[Disk]:
@@ -126,7 +128,12 @@ class Inventory:
         return self._connectivity_entry
 
     def labels(self) -> dict[str, str]:
-        """The inventory labels of the Agent; values that no label can hold are left out."""
+        """The inventory labels of the Agent; values that no label can hold are left out. Shared: not to be changed."""
+        if self._labels is None:
+            self._labels = self._make_labels()
+        return self._labels
+
+    def _make_labels(self) -> dict[str, str]:
         vendor = self.vendor
         found = {
             "storage-hasnonrotationaldisk": _flag(any(disk.drive_type == "SSD" for disk in self.disks)),

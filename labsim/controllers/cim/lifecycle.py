@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
 from labsim.controllers.cim import events
 from labsim.controllers.cim.database import Database
 from labsim.controllers.cim.errors import ServiceError, UntypedError
@@ -41,7 +43,7 @@ from labsim.controllers.cim.rows import (
     Validations,
 )
 from labsim.controllers.cim.settings import CimSettings
-from labsim.controllers.cim.validations import evaluate, text_of
+from labsim.controllers.cim.validations import as_document, evaluate
 from labsim.controllers.cim.validations.context import FAILURE, SUCCESS, ValidationContext
 
 CLUSTER_STATES_FOR_BINDING = ("insufficient", "ready", "pending-for-input", "adding-hosts")
@@ -325,7 +327,10 @@ class HostLifecycle:
         before = host.validations
         if before == validations:
             return
-        self.database.update_host(host, now_s, validations=validations, validations_text=text_of(validations))
+        document = as_document(validations)
+        host.validations_document = document
+        text = orjson.dumps(document).decode()
+        self.database.update_host(host, now_s, validations=validations, validations_text=text)
         if before is None:
             self.database.wake_host(host)
             return

@@ -65,6 +65,7 @@ class Host:
         "trigger_s",
         "updated_at_s",
         "validations",
+        "validations_document",
         "validations_text",
     )
 
@@ -111,6 +112,7 @@ class Host:
         self.logs_collected_at_s = 0.0
         self.pointer_ignition: bytes = b""
         self.validations: Validations | None = None
+        self.validations_document: dict[str, list[dict[str, str]]] = {}  # shared: not to be changed
         self.validations_text = ""
         self.polls = 0
         self.last_output: dict[str, str] = {}

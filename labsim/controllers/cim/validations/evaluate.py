@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import orjson
-
 from labsim.controllers.cim.rows import Validation, Validations
 from labsim.controllers.cim.validations import hardware, network
 from labsim.controllers.cim.validations.context import SUCCESS, Outcome, ValidationContext
@@ -116,8 +114,3 @@ def as_document(validations: Validations) -> dict[str, list[dict[str, str]]]:
         category: [{"id": entry[0], "status": entry[1], "message": entry[2]} for entry in entries]
         for category, entries in validations.items()
     }
-
-
-def text_of(validations: Validations) -> str:
-    """`validations_info`: the document as JSON text."""
-    return orjson.dumps(as_document(validations)).decode()
