@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from labsim.kube.builtin_columns import builtin_columns
+from labsim.kube.registry import PERSISTENT_VOLUME, PRIORITY_CLASS, REPLICA_SET
 from labsim.kube.tables import Column, custom_columns
 from labsim.model import kinds
 from labsim.model.kinds import Kind
@@ -99,12 +100,14 @@ _BUILTINS: tuple[_Builtin, ...] = (
     _Builtin(kinds.NAMESPACE, ("ns",), extra=(_NAMESPACE_FINALIZE,)),
     _Builtin(kinds.NODE, ("no",)),
     _Builtin(kinds.PERSISTENT_VOLUME_CLAIM, ("pvc",)),
+    _Builtin(PERSISTENT_VOLUME, ("pv",)),
     _Builtin(kinds.POD, ("po",), in_all=True, extra=_POD_EXTRA),
     _Builtin(kinds.SECRET, has_status=False),
     _Builtin(kinds.SERVICE_ACCOUNT, ("sa",), has_status=False),
     _Builtin(kinds.SERVICE, ("svc",), in_all=True),
     _Builtin(kinds.DAEMON_SET, ("ds",), in_all=True),
     _Builtin(kinds.DEPLOYMENT, ("deploy",), in_all=True, scale=True),
+    _Builtin(REPLICA_SET, ("rs",), in_all=True, scale=True),
     _Builtin(kinds.STATEFUL_SET, ("sts",), in_all=True, scale=True),
     _Builtin(kinds.CERTIFICATE_SIGNING_REQUEST, ("csr",), extra=(_APPROVAL,)),
     _Builtin(kinds.CLUSTER_ROLE_BINDING, has_status=False),
@@ -114,6 +117,7 @@ _BUILTINS: tuple[_Builtin, ...] = (
     _Builtin(kinds.STORAGE_CLASS, ("sc",), has_status=False),
     _Builtin(kinds.CUSTOM_RESOURCE_DEFINITION, ("crd", "crds")),
     _Builtin(kinds.LEASE, has_status=False),
+    _Builtin(PRIORITY_CLASS, ("pc",), has_status=False),
 )
 REVIEWS: tuple[Resource, ...] = (
     _review("authentication.k8s.io", "SelfSubjectReview"),
@@ -170,6 +174,7 @@ GROUP_ORDER = (
     "storage.k8s.io",
     "apiextensions.k8s.io",
     "coordination.k8s.io",
+    "scheduling.k8s.io",
 )
 
 

@@ -16,10 +16,11 @@ from labsim.kube import bodies, discovery
 from labsim.kube.authentication import ANONYMOUS, bearer_token, with_authenticated
 from labsim.kube.authorization import Attributes, Authorizer, forbidden_error
 from labsim.kube.catalog import Catalog, Resource
-from labsim.kube.errors import ApiError
+from labsim.kube.errors import ApiError, no_resource
+from labsim.kube.field_checks import FieldChecks
 from labsim.kube.openapi import V2_PROTOBUF, OpenApi, content_hash
 from labsim.kube.representation import JSON, answer, not_acceptable
-from labsim.kube.resource_requests import ResourceRequests, no_method, no_resource
+from labsim.kube.resource_requests import ResourceRequests, no_method
 from labsim.kube.reviews import review
 from labsim.kube.routes import Route, parse_path
 from labsim.kube.server import ApiServer
@@ -62,7 +63,7 @@ class KubeHttp:
         self._server = server
         self._authenticate = authenticate
         self._authorizer = Authorizer(server)
-        self._requests = ResourceRequests(server, server._clock.now)
+        self._requests = ResourceRequests(server, server.clock.now)
         self._catalog: Catalog | None = None
         self._openapi: OpenApi | None = None
         server.subscribe(self._definitions_changed, CUSTOM_RESOURCE_DEFINITION)
@@ -134,8 +135,7 @@ class KubeHttp:
             return self._unknown(route.group)
         response = self._requests.serve(request, route, resource, user)
         if resource.warning:
-            headers = {**response.headers, "warning": f'299 - "{resource.warning}"'}
-            return dataclasses.replace(response, headers=headers)
+            return FieldChecks("", [resource.warning]).on(response)
         return response
 
     def _review(self, request: Request, resource: Resource, user: User) -> Response:

@@ -132,10 +132,10 @@ def updated(
 ) -> list[Object]:
     """managedFields after an ordinary write by `manager`: what it changed is its own from now on, and only its."""
     seen = compare(old, new, shape)
-    changed = _owned_part(seen.changed, reset)
-    if not changed and not seen.removed:
+    changed, removed = _owned_part(seen.changed, reset), _owned_part(seen.removed, reset)
+    if not changed and not removed:
         return encoded(entries)
-    gone = union(changed, seen.removed)
+    gone = union(changed, removed)
     identity = (manager, UPDATE, str(new["apiVersion"]), subresource)
     rest: list[Entry] = []
     mine: FieldSet = changed
@@ -189,8 +189,9 @@ def applied(
     entries = entries_of(live["metadata"].get("managedFields"))
     own = next((e for e in entries if e.identity == (manager, APPLY, "", subresource)), None)
     others = [entry for entry in entries if entry is not own]
-    merged = _merged(live, config, shape, own, wanted, others)
-    seen = compare(live, merged, shape)
+    bare = {**live, "metadata": {key: value for key, value in live["metadata"].items() if key != "managedFields"}}
+    merged = _merged(bare, config, shape, own, wanted, others)
+    seen = compare(bare, merged, shape)
     others = _without_conflicts(others, seen.changed, force)
     others = [_reduced(entry, seen.removed) for entry in others]
     unchanged = not seen.changed and not seen.removed and own is not None and own.fields == wanted
@@ -199,8 +200,7 @@ def applied(
     # Who only joins in owning what is there already leaves no trace of when.
     time = now if seen.changed or seen.removed else own.time if own is not None else ""
     mine = Entry(manager, APPLY, str(body["apiVersion"]), time, wanted, subresource)
-    metadata = {key: value for key, value in merged["metadata"].items() if key != "managedFields"}
-    merged["metadata"] = {**metadata, "managedFields": encoded([*others, mine])}
+    merged["metadata"]["managedFields"] = encoded([*others, mine])
     return merged
 
 
@@ -208,9 +208,7 @@ def _merged(
     live: Object, config: Object, shape: Shape, own: Entry | None, wanted: FieldSet, others: list[Entry]
 ) -> Object:
     """The live object with what is applied, less what this manager applied before and nobody wants any more."""
-    metadata = {key: value for key, value in live["metadata"].items() if key != "managedFields"}
-    base = thaw({**live, "metadata": metadata})
-    merged: Object = merged_values(base, thaw(config), shape)
+    merged: Object = merged_values(thaw(live), thaw(config), shape)
     if own is not None:
         owned = wanted
         for entry in others:

@@ -8,11 +8,11 @@ from typing import Any
 
 from labsim.kube import bodies, paging
 from labsim.kube.catalog import Resource, Subresource
-from labsim.kube.errors import ApiError, bad_request
+from labsim.kube.errors import ApiError, bad_request, method_not_allowed, no_resource, not_found
+from labsim.kube.field_checks import STRICT, FieldChecks, field_checks, refuse_duplicates
 from labsim.kube.list_options import ListOptions, check_dry_run, check_propagation, dry_run, field_manager, list_options
 from labsim.kube.representation import Form, answer, in_version, negotiate, shaped_list, shaped_object
 from labsim.kube.routes import Route
-from labsim.kube.scales import patch_of_scale, scale_of
 from labsim.kube.selectors import parse_field_selector
 from labsim.kube.server import ApiServer
 from labsim.kube.users import User
@@ -22,7 +22,7 @@ from labsim.model.kinds import LEASE
 from labsim.model.objects import Object, dig
 
 NO_METHOD = "the server does not allow this method on the requested resource"
-NO_RESOURCE = "the server could not find the requested resource"
+_ACTIONS = {"POST": "create", "DELETE": "delete"}
 _DELETE_OPTIONS = ("gracePeriodSeconds", "orphanDependents", "propagationPolicy")
 
 
@@ -44,7 +44,7 @@ class ResourceRequests:
         if route.subresource:
             entry = resource.subresource(route.subresource)
             if entry is None:
-                raise no_resource()
+                raise not_found(resource.kind, route.name) if resource.custom else no_resource()
             return self._subresource(request, route, resource, entry, user)
         if route.name:
             return self._one(request, route, resource, user)
@@ -124,9 +124,11 @@ class ResourceRequests:
     def _create(self, request: Request, route: Route, resource: Resource, user: User) -> Response:
         form = self._form(request, resource)
         is_dry = dry_run(request, "CreateOptions")
-        obj = self._body(request, resource, route)
-        made = self._server.create(obj, resource.kind, user=user, manager=field_manager(request), dry_run=is_dry)
-        return self._answer(201, made, request, resource, form)
+        checks = field_checks(request, "CreateOptions")
+        obj = self._body(request, resource, route, checks)
+        manager = field_manager(request)
+        made = self._server.create(obj, resource.kind, user=user, manager=manager, dry_run=is_dry, **checks.keywords)
+        return checks.on(self._answer(201, made, request, resource, form))
 
     def _delete_collection(self, request: Request, route: Route, resource: Resource, user: User) -> Response:
         # Built-in kinds have no such path over all namespaces.
@@ -139,10 +141,10 @@ class ResourceRequests:
         deleted = []
         for obj in page.objects:
             metadata = obj["metadata"]
-            left = self._server.delete(
+            self._server.delete(
                 resource.kind, metadata.get("namespace", ""), metadata["name"], options=options, user=user
             )
-            deleted.append(in_version(resource.kind, obj if left is None else left))
+            deleted.append(in_version(resource.kind, obj))  # each as it was, as upstream lists them
         shaped = shaped_list(form, resource, deleted, page.metadata(), now_s=self._now_s())
         return answer(200, shaped, form)
 
@@ -178,23 +180,19 @@ class ResourceRequests:
     ) -> Response:
         form = self._form(request, resource)
         is_dry = dry_run(request, "UpdateOptions")
-        obj = self._body(request, resource, route)
+        checks = field_checks(request, "UpdateOptions")
+        obj = self._body(request, resource, route, checks)
         manager = field_manager(request)
-        try:
-            made = self._server.update(
-                obj, resource.kind, subresource=subresource, user=user, manager=manager, dry_run=is_dry
-            )
-        except ApiError as error:
-            # Leases are the kind whose PUT also creates.
-            if error.code != 404 or resource.kind != LEASE or subresource:
-                raise
-            made = self._server.create(obj, resource.kind, user=user, manager=manager, dry_run=is_dry)
-            return self._answer(201, made, request, resource, form)
-        return self._answer(200, made, request, resource, form)
+        is_new = resource.kind == LEASE and not subresource and not self._exists(route, resource)
+        made = self._server.update(
+            obj, resource.kind, subresource=subresource, user=user, manager=manager, dry_run=is_dry, **checks.keywords
+        )
+        return checks.on(self._answer(201 if is_new else 200, made, request, resource, form))
 
     def _patch(self, request: Request, route: Route, resource: Resource, user: User, subresource: str = "") -> Response:
         form = self._form(request, resource)
         is_dry = dry_run(request, "PatchOptions")
+        checks = field_checks(request, "PatchOptions")
         patch_type, body = bodies.patch_body(request, builtin=not resource.custom)
         namespace = route.namespace or ""
         status = 200
@@ -211,10 +209,11 @@ class ResourceRequests:
             manager=request.param("fieldManager") if patch_type == bodies.APPLY_PATCH else field_manager(request),
             force=request.param("force") in ("true", "1"),
             dry_run=is_dry,
+            **checks.keywords,
         )
         if subresource == "scale":
-            return answer(status, scale_of(resource, made))
-        return self._answer(status, made, request, resource, form)
+            return answer(status, made)
+        return checks.on(self._answer(status, made, request, resource, form))
 
     def _exists(self, route: Route, resource: Resource) -> bool:
         try:
@@ -241,6 +240,8 @@ class ResourceRequests:
     ) -> Response:
         verb = {"GET": "get", "HEAD": "get", "PUT": "update", "PATCH": "patch", "POST": "create"}.get(request.method)
         if verb not in entry.verbs:
+            if resource.custom and request.method in _ACTIONS:
+                raise method_not_allowed(resource.kind, _ACTIONS[request.method])
             raise no_method()
         name = entry.name
         if name == "scale":
@@ -248,7 +249,7 @@ class ResourceRequests:
         if name == "eviction":
             options = self._delete_options(request, evicting=True)
             self._server.delete(resource.kind, route.namespace or "", route.name, options=options, user=user)
-            return answer(201, {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"})
+            return answer(201, _DONE)
         if name == "binding":
             return self._bind(request, route, resource, user)
         if verb == "get":
@@ -261,22 +262,22 @@ class ResourceRequests:
 
     def _scale(self, request: Request, route: Route, resource: Resource, user: User) -> Response:
         if request.method in ("GET", "HEAD"):
-            return answer(200, scale_of(resource, self._read(route, resource)))
+            return answer(200, self._server.scale_of(resource.kind, route.namespace or "", route.name))
         if request.method == "PATCH":
             return self._patch(request, route, resource, user, "scale")
         scale = bodies.object_body(request, builtin=True)
-        made = self._server.patch(
+        metadata = scale.setdefault("metadata", {})
+        _agree(metadata, "namespace", route.namespace)
+        _agree_on_name(metadata, route.name)
+        made = self._server.update(
+            scale,
             resource.kind,
-            route.namespace or "",
-            route.name,
-            patch_of_scale(scale),
-            patch_type="application/merge-patch+json",
             subresource="scale",
             user=user,
             manager=field_manager(request),
             dry_run=dry_run(request, "UpdateOptions"),
         )
-        return answer(200, scale_of(resource, made))
+        return answer(200, made)
 
     def _bind(self, request: Request, route: Route, resource: Resource, user: User) -> Response:
         node = dig(bodies.object_body(request, builtin=True), "target", "name", default="")
@@ -286,10 +287,11 @@ class ResourceRequests:
             route.name,
             {"spec": {"nodeName": node}},
             patch_type="application/merge-patch+json",
+            subresource="binding",
             user=user,
             manager=field_manager(request),
         )
-        return answer(201, {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"})
+        return answer(201, _DONE)
 
     # -- parts ------------------------------------------------------------------------------------------------------
 
@@ -304,8 +306,10 @@ class ResourceRequests:
             obj = shaped_object(form, resource, obj, now_s=self._now_s(), include=include)
         return answer(status, obj, form)
 
-    def _body(self, request: Request, resource: Resource, route: Route) -> Object:
+    def _body(self, request: Request, resource: Resource, route: Route, checks: FieldChecks) -> Object:
         """The object of a write, with kind, apiVersion, name and namespace in agreement with the URL."""
+        if checks.strictness == STRICT and bodies.media_type(request) in ("", "application/json"):
+            refuse_duplicates(request, resource.kind)
         obj = bodies.object_body(request, builtin=not resource.custom)
         kind = resource.kind
         given = (obj.get("apiVersion"), obj.get("kind"))
@@ -323,11 +327,7 @@ class ResourceRequests:
             raise bad_request("metadata must be an object, its name and namespace must be texts")
         _agree(metadata, "namespace", route.namespace)
         if route.name:
-            if metadata.get("name", route.name) != route.name:
-                raise bad_request(
-                    f"the name of the object ({metadata['name']}) does not match the name on the URL ({route.name})"
-                )
-            metadata["name"] = route.name
+            _agree_on_name(metadata, route.name)
         return obj
 
     def _delete_options(self, request: Request, *, evicting: bool = False) -> dict[str, Any]:
@@ -350,6 +350,7 @@ class ResourceRequests:
 
 
 _PLAIN = Form()
+_DONE = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
 
 
 def _selector(labels: str, fields: str) -> Callable[[Object], bool] | None:
@@ -370,6 +371,13 @@ def check_fields(resource: Resource, fields: str) -> None:
         raise bad_request(f'"{path}" is not a known field selector: only {known}')
 
 
+def _agree_on_name(metadata: Object, wanted: str) -> None:
+    if metadata.get("name", wanted) != wanted:
+        text = f"the name of the object ({metadata['name']}) does not match the name on the URL ({wanted})"
+        raise bad_request(text)
+    metadata["name"] = wanted
+
+
 def _agree(metadata: Object, field: str, wanted: str | None) -> None:
     if wanted is None:
         return
@@ -387,11 +395,7 @@ def _deleted(resource: Resource, obj: Object) -> Object:
 
 
 def no_method() -> ApiError:
-    return ApiError(405, "MethodNotAllowed", NO_METHOD)
-
-
-def no_resource() -> ApiError:
-    return ApiError(404, "NotFound", NO_RESOURCE)
+    return ApiError(405, "MethodNotAllowed", NO_METHOD, {})
 
 
 def too_large(wanted: int, current: int) -> ApiError:

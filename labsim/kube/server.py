@@ -86,6 +86,10 @@ class ApiServer:
         served = self.served(kind)
         return self._writes.view(served, self._latest(served, namespace, name))
 
+    def shown(self, kind: Kind, revision: Revision) -> Object:
+        """The state that a revision holds, as a version of its kind shows it."""
+        return self._writes.view(self.served(kind), revision)
+
     def list(
         self, kind: Kind, namespace: str | None = None, *, label_selector: str = "", field_selector: str = ""
     ) -> tuple[Objects, int]:

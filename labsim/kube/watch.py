@@ -196,7 +196,7 @@ class WatchStream:
     def _revision_line(self, event: str, revision: Revision) -> bytes:
         if self._raw and revision.kind.version == self._resource.kind.version:
             return b"".join((_LINE[event], revision.data, b"}\n"))
-        return self._line(event, revision.object)
+        return self._line(event, self._server.shown(self._resource.kind, revision))
 
     def _line(self, event: str, obj: Object) -> bytes:
         obj = in_version(self._resource.kind, obj)
