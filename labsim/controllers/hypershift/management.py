@@ -66,7 +66,8 @@ def ensure_control_plane(cluster: Object, settings: HyperShiftSettings) -> Progr
     """The control-plane namespace and what the operator puts there; answers the HostedControlPlane."""
     place = control_plane_key(cluster)
     yield from ensure(_namespace(place.namespace), NAMESPACE)
-    yield from _copy(cluster, place, str(dig(cluster, "spec", "pullSecret", "name", default="")), "pull-secret")
+    pull_secret = str(dig(cluster, "spec", "pullSecret", "name", default=""))
+    yield from _copy(cluster, place, pull_secret, "pull-secret", "kubernetes.io/dockerconfigjson")
     ssh_key = str(dig(cluster, "spec", "sshKey", "name", default=""))
     if ssh_key:
         yield from _copy(cluster, place, ssh_key, "ssh-key")
@@ -102,11 +103,17 @@ def _namespace(name: str) -> Object:
     return made
 
 
-def _copy(cluster: Object, place: Key, source: str, name: str) -> Program[None]:
+def _copy(cluster: Object, place: Key, source: str, name: str, secret_type: str = "") -> Program[None]:
+    """Copy a Secret into the control plane's namespace, with a type of its own where upstream gives it one.
+
+    In the documentation's layout an InfraEnv's pull secret stands there already, by the same name: a Secret's type can
+    not be changed, so the copy has to be of that type.
+    """
     found = yield from get(SECRET, namespace_of(cluster), source, live=True)
     if found is None:
         return
-    made = new(SECRET, place.namespace, name, data=dict(found.get("data") or {}), type=found.get("type", "Opaque"))
+    kind = secret_type or found.get("type", "Opaque")
+    made = new(SECRET, place.namespace, name, data=dict(found.get("data") or {}), type=kind)
     made["metadata"]["annotations"] = marks(cluster)
     yield from ensure(made, SECRET)
 
