@@ -44,9 +44,12 @@ class StructuralSchema:
     def has_rules(self) -> bool:
         return self._root.has_rules
 
-    def complete(self, obj: dict[str, Any]) -> bool:
-        """Prune and default an object in place; False where it is not valid."""
-        fine = self._root.settle_members(obj, _ROOT_KEYS)
+    def complete(self, obj: dict[str, Any], old: dict[str, Any] | None = None) -> bool:
+        """Prune and default an object in place; False where it is not valid.
+
+        `old` is a state that has been completed before: what has not changed since is not looked at again.
+        """
+        fine = self._root.settle_members(obj, _ROOT_KEYS, old)
         if self._metadata is not None:
             fine = fine and not any(True for _ in self._metadata_problems(obj, None))
         return fine

@@ -12,6 +12,7 @@ import orjson
 
 from labsim.kube.cel import Rule, broken_rules
 from labsim.kube.schema_values import (
+    FORMATS,
     Cause,
     Schema,
     cause,
@@ -64,8 +65,8 @@ class Node:
             self._fresh = orjson.dumps(value)
         return orjson.loads(self._fresh)
 
-    def settle(self, value: Any) -> bool:
-        """Prune and default in place; False where something is wrong."""
+    def settle(self, value: Any, old: Any = None) -> bool:
+        """Prune and default in place; False where something is wrong. What is as in `old` is not walked again."""
         if type(value) not in self.types and not type_fits(self.schema, value):
             return False
         return not self.constrained or self.check(value)
@@ -123,12 +124,13 @@ class ObjectNode(Node):
     def child(self, key: str) -> Node | None:
         return self.properties.get(key, self.additional)
 
-    def settle(self, value: Any) -> bool:
-        return type(value) is dict and self.settle_members(value, ())
+    def settle(self, value: Any, old: Any = None) -> bool:
+        return type(value) is dict and self.settle_members(value, (), old)
 
-    def settle_members(self, value: dict[str, Any], skipped: tuple[str, ...]) -> bool:
+    def settle_members(self, value: dict[str, Any], skipped: tuple[str, ...], old: Any = None) -> bool:
         fine = True
         properties, additional = self.properties, self.additional
+        before: dict[str, Any] = old if type(old) is dict else _NOTHING
         for key in tuple(value):
             child = properties.get(key, additional)
             if child is None:
@@ -138,6 +140,8 @@ class ObjectNode(Node):
             if key in skipped:
                 continue
             item = value[key]
+            if key in before and _unchanged(item, before[key]):
+                continue
             if item is None:
                 if child.nullable:
                     continue
@@ -145,7 +149,7 @@ class ObjectNode(Node):
                     value[key] = child.default()
                 else:
                     del value[key]
-            elif not child.settle(item):
+            elif not child.settle(item, before.get(key)):
                 fine = False
             elif child.integral and type(item) is float:
                 value[key] = int(item)
@@ -203,18 +207,23 @@ class ListNode(Node):
         self.keys = tuple(schema.get("x-kubernetes-list-map-keys", ()))
         self.has_rules = self.has_rules or (self.items is not None and self.items.has_rules)
 
-    def settle(self, value: Any) -> bool:
+    def settle(self, value: Any, old: Any = None) -> bool:
         if type(value) is not list:
             return False
         fine = True
         if self.items is not None:
             items = self.items
+            before = old if type(old) is list else ()
+            known = len(before)
             for index, item in enumerate(value):
+                earlier = before[index] if index < known else None
+                if earlier is not None and _unchanged(item, earlier):
+                    continue
                 if item is None and not items.nullable and items.has_default:
                     value[index] = items.default()
                 elif item is None and items.nullable:
                     continue
-                elif not items.settle(item):
+                elif not items.settle(item, earlier):
                     fine = False
         if self.list_type != "atomic" and len(value) > 1 and any(True for _ in self._duplicates(value, "")):
             return False
@@ -267,6 +276,18 @@ class ListNode(Node):
             yield from self.items.rule_problems(item, earlier, f"{path}[{index}]")
 
 
+_NOTHING: dict[str, Any] = {}
+
+
+def _unchanged(value: Any, old: Any) -> bool:
+    """Equal to the last bit. Python takes True for 1, so what is not a text is compared as it is written, too."""
+    if value is old:
+        return True
+    if value != old:
+        return False
+    return type(value) is str or orjson.dumps(value) == orjson.dumps(old)
+
+
 def node_of(schema: Schema) -> Node:
     """The compiled form of a schema."""
     kind = schema.get("type")
@@ -305,6 +326,9 @@ def _checker(schema: Schema) -> Callable[[Any], bool]:
         allowed = [entry for entry in schema["enum"] if isinstance(entry, str)]
         if len(allowed) == len(schema["enum"]):
             return frozenset(allowed).__contains__
+    wanted = FORMATS.get(schema.get("format", ""))
+    if wanted is not None and not is_constrained({k: v for k, v in schema.items() if k != "format"}):
+        return wanted
     if schema.get("format") == "int64" and not is_constrained({k: v for k, v in schema.items() if k != "format"}):
         return _fits_int64
     return lambda value: next(value_problems(schema, value, ""), None) is None

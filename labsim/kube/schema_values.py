@@ -26,7 +26,9 @@ TYPE_NAMES: dict[type, str] = {
     type(None): "null",
 }
 _INT_FORMATS = {"int32": 2**31, "int64": 2**63}
-_TIME = re.compile(r"(\d{2}):(\d{2}):(\d{2})(.\d+)?(z|[+-]\d{2}:\d{2})")
+_DATE_TIME = re.compile(
+    r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])[Tt]([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)"
+)
 _DATE = re.compile(r"(\d{4})-(\d{2})-(\d{2})")
 _GO_DURATION = re.compile(
     r"[+-]?(\d+(\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)((\d+(\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h))*|[+-]?0"
@@ -62,11 +64,7 @@ def _is_date(text: str) -> bool:
 
 
 def _is_date_time(text: str) -> bool:
-    date, found, time = text.lower().partition("t")
-    if not found or not _is_date(date):
-        return False
-    match = _TIME.fullmatch(time)
-    return match is not None and match[1] <= "23" and match[2] <= "59" and match[3] <= "59"
+    return _DATE_TIME.fullmatch(text) is not None
 
 
 def _is_base64(text: str) -> bool:

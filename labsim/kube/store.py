@@ -38,17 +38,18 @@ class Revision:
     )
 
     def __init__(
-        self, revision: int, event: str, kind: Kind, namespace: str, name: str, data: bytes, previous: Revision | None
+        self, revision: int, event: str, kind: Kind, namespace: str, name: str, obj: Object, previous: Revision | None
     ) -> None:
+        """`obj` is what `data` says, decoded; it is shared from now on."""
         self.revision = revision
         self.type = event
         self.kind = kind
         self.namespace = namespace
         self.name = name
-        self.data = data
+        self.data = orjson.dumps(obj)
         self.previous: bytes | None = None if previous is None else previous.data
         self.views: dict[object, Object] | None = None  # the object as other versions of its kind show it
-        self._object: Object | None = None
+        self._object: Object | None = obj
         self._previous_object: Object | None = None if previous is None else previous._object
 
     @property
@@ -115,7 +116,7 @@ class Store:
         return len(self._objects.get(kind, ()))
 
     def put(self, kind: Kind, obj: Object) -> Revision:
-        """Store an object under its next revision, which is written into its metadata."""
+        """Store an object, which is the store's from then on, under its next revision (written into its metadata)."""
         metadata = obj["metadata"]
         namespace, name = metadata.get("namespace", ""), metadata["name"]
         key = _key(namespace, name)
@@ -124,7 +125,7 @@ class Store:
         self.revision += 1
         metadata["resourceVersion"] = str(self.revision)
         event = "ADDED" if previous is None else "MODIFIED"
-        made = Revision(self.revision, event, kind, namespace, name, orjson.dumps(obj), previous)
+        made = Revision(self.revision, event, kind, namespace, name, obj, previous)
         objects[key] = made
         if previous is None:
             bisect.insort(self._order.setdefault(kind, []), key)
@@ -141,7 +142,7 @@ class Store:
         del order[bisect.bisect_left(order, key)]
         self.revision += 1
         metadata["resourceVersion"] = str(self.revision)
-        made = Revision(self.revision, "DELETED", kind, namespace, name, orjson.dumps(obj), previous)
+        made = Revision(self.revision, "DELETED", kind, namespace, name, obj, previous)
         self._commit(made, previous)
         return made
 

@@ -221,7 +221,8 @@ class WritePath:
         """The object with only that part changed which this write may change."""
         if subresource in ("", "scale"):
             return _with_status(new, old.get("status")) if served.has_status else new
-        base = thaw(old)
+        # A custom resource can share what is as it was: nothing writes into it.
+        base = {**old, "metadata": dict(old["metadata"])} if served.is_custom else thaw(old)
         if subresource == "status" and served.has_status:
             base = _with_status(base, new.get("status"))
         elif subresource == "approval":
@@ -285,7 +286,7 @@ class WritePath:
         causes = metadata_problems(metadata, before, served.name_problems, is_custom=served.is_custom)
         checker = served.checker
         if checker is not None:
-            valid = checker.complete(new)
+            valid = checker.complete(new, old)
             if not valid or checker.has_rules:
                 causes += checker.problems(new, old, valid=valid)
         elif kind == SERVICE:
