@@ -76,11 +76,14 @@ class EventQueue:
 
     def run_next(self, until_s: float) -> bool:
         """Run the next call that is due at or before `until_s`, moving the clock to it. False: nothing was due."""
-        due_s = self.next_due_s()
-        if due_s is None or due_s > until_s:
+        heap = self._heap
+        while heap and heap[0][2].cancelled:
+            heapq.heappop(heap)
+        if not heap or heap[0][0] > until_s:
             return False
-        _, _, timer = heapq.heappop(self._heap)
-        self._now_s = max(self._now_s, due_s)
+        due_s, _, timer = heapq.heappop(heap)
+        if due_s > self._now_s:
+            self._now_s = due_s
         self.executed += 1
         timer.call()
         return True

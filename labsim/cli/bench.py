@@ -111,7 +111,7 @@ def _agents(count: int) -> list[dict[str, Any]]:
         lab.world.history.listen(count_line)
         subject: Any = ScenarioLab(lab)
         lab.make()
-        result = run_scenario(subject, scenario)
+        result = run_scenario(subject, scenario, settle=False)
         took_s = monotonic_s() - started_s
         executed = lab.world.queue.executed
         lab.remove()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -35,7 +36,12 @@ def list_options(request: Request, *, watch: bool = False) -> ListOptions:
     """Read and check the parameters of a list or watch."""
     if not request.query:
         return _NOTHING if not watch else ListOptions(watch=True)
-    query = dict(reversed(request.query))  # of a name given twice, the first counts
+    return _checked(request.query, watch)
+
+
+@functools.lru_cache(maxsize=4096)
+def _checked(parameters: tuple[tuple[str, str], ...], watch: bool) -> ListOptions:
+    query = dict(reversed(parameters))  # of a name given twice, the first counts
     watch = watch or query.get("watch", "") in _TRUE
     initial = query.get("sendInitialEvents")
     options = ListOptions(

@@ -6,6 +6,7 @@ no event. `manager` of "" leaves managedFields alone: in-process controllers wri
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -15,6 +16,7 @@ from labsim.entropy import Entropy
 from labsim.kube import deletion, errors, ownership, patches
 from labsim.kube.definitions import accepted_status, is_established, name_conflict
 from labsim.kube.errors import bad_request, cause
+from labsim.kube.field_index import INDEXED
 from labsim.kube.registry import Registry, ServedKind
 from labsim.kube.selectors import parse_field_selector, parse_label_selector
 from labsim.kube.services import ServiceNetwork
@@ -96,11 +98,22 @@ class ApiServer:
         """The matching objects by namespace and name, and the revision that they are of."""
         served = self.served(kind)
         view = self._writes.view
-        objects = [view(served, entry) for entry in self.store.list(served.stored, namespace)]
+        entries = self._found(served.stored, namespace, field_selector)
+        objects = [view(served, entry) for entry in entries]
         if label_selector or field_selector:
             matches = self.matcher(kind, label_selector, field_selector)
             objects = [obj for obj in objects if matches(obj)]
         return objects, self.store.revision
+
+    def _found(self, kind: Kind, namespace: str | None, field_selector: str) -> Iterable[Revision]:
+        """All objects that a field selector can mean: by an index, where there is one for it."""
+        path = INDEXED.get(kind) if field_selector else None
+        if path is not None:
+            with contextlib.suppress(ValueError):  # a selector that cannot be read is refused by `matcher`
+                for term, equal, value in parse_field_selector(field_selector):
+                    if term == path and equal:
+                        return self.store.list_by(kind, path, value, namespace)
+        return self.store.list(kind, namespace)
 
     def matcher(self, kind: Kind, label_selector: str = "", field_selector: str = "") -> Callable[[Object], bool]:
         """A test of objects of a kind; 400 for a selector that cannot be read, or that names another field."""
@@ -223,11 +236,12 @@ class ApiServer:
             shown = _scale_shown(served, self.get(kind, namespace, name), strict=False)
             scale = patched(shown, body if isinstance(body, list) else thaw(body))
             return self._scaled(served, namespace, name, scale, options)
+        shares = patch_type == patches.MERGE_PATCH and served.is_custom  # a merge leaves alone what it does not name
         changed = self._writes.change(
             served,
             namespace,
             name,
-            lambda old: patched(thaw(old), body if isinstance(body, list) else thaw(body)),
+            lambda old: patched(old if shares else thaw(old), body if isinstance(body, list) else thaw(body)),
             options,
             subresource=subresource,
             is_patch=True,

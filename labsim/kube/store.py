@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 
 import orjson
 
+from labsim.kube.field_index import FieldIndex
 from labsim.model.kinds import Kind
 from labsim.model.objects import Object
 
@@ -87,6 +88,7 @@ class Store:
         self._objects: dict[Kind, dict[str, Revision]] = {}
         self._order: dict[Kind, list[str]] = {}
         self._log: deque[Revision] = deque(maxlen=log_revisions_max)
+        self._indexes: dict[Kind, FieldIndex] = {}
         self._everybody: list[Subscriber] = []
         self._by_kind: dict[Kind, list[Subscriber]] = {}
         self._undelivered: deque[tuple[Revision, Revision | None]] = deque()
@@ -112,6 +114,17 @@ class Store:
             order = order[start : bisect.bisect_left(order, f"{namespace}0", start)]  # "0" follows "/"
         return map(objects.__getitem__, tuple(order))
 
+    def list_by(self, kind: Kind, path: str, value: str, namespace: str | None = None) -> Iterator[Revision]:
+        """The objects of a kind with this value of a field, in `list`'s order; the first question makes an index."""
+        objects = self._objects.get(kind, {})
+        index = self._indexes.get(kind)
+        if index is None:
+            index = self._indexes[kind] = FieldIndex(path)
+            for key, entry in objects.items():
+                index.put(key, entry.object)
+        found = map(objects.__getitem__, index.keys(value))
+        return found if namespace is None else (entry for entry in found if entry.namespace == namespace)
+
     def count(self, kind: Kind) -> int:
         return len(self._objects.get(kind, ()))
 
@@ -127,6 +140,9 @@ class Store:
         event = "ADDED" if previous is None else "MODIFIED"
         made = Revision(self.revision, event, kind, namespace, name, obj, previous)
         objects[key] = made
+        index = self._indexes.get(kind)
+        if index is not None:
+            index.put(key, obj)
         if previous is None:
             bisect.insort(self._order.setdefault(kind, []), key)
         self._commit(made, previous)
@@ -138,6 +154,8 @@ class Store:
         namespace, name = metadata.get("namespace", ""), metadata["name"]
         key = _key(namespace, name)
         previous = self._objects[kind].pop(key)
+        if kind in self._indexes:
+            self._indexes[kind].drop(key)
         order = self._order[kind]
         del order[bisect.bisect_left(order, key)]
         self.revision += 1

@@ -187,6 +187,8 @@ class WritePath:
         if new is old:
             return old
         before, given = old["metadata"], new.get("metadata")
+        if given is before:  # a merge shares what it does not name
+            given = new["metadata"] = {**old["metadata"]}
         if not isinstance(given, dict):
             raise bad_request(f"metadata of a {kind.kind} must be an object")
         _check_identity(kind, before, given, is_patch=is_patch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, urlsplit
@@ -69,17 +70,24 @@ def request_for_url(
     method: str, url: str, *, headers: Mapping[str, str] | None = None, body: bytes = b"", client: str = ""
 ) -> Request:
     """A request as a client would send it to `url`."""
-    parts = urlsplit(url)
+    scheme, host, path, query = _parts(url)
     return Request(
         method=method,
-        path=parts.path or "/",
-        query=tuple(parse_qsl(parts.query, keep_blank_values=True)),
+        path=path,
+        query=query,
         headers={key.lower(): value for key, value in (headers or {}).items()},
         body=body,
-        scheme=parts.scheme,
-        host=parts.netloc,
+        scheme=scheme,
+        host=host,
         client=client,
     )
+
+
+@functools.lru_cache(maxsize=16_384)
+def _parts(url: str) -> tuple[str, str, str, tuple[tuple[str, str], ...]]:
+    """Scheme, host, path and decoded query of a URL. Machines ask for the same few again and again."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc, parts.path or "/", tuple(parse_qsl(parts.query, keep_blank_values=True))
 
 
 def query_pairs(query: str) -> Iterator[tuple[str, str]]:

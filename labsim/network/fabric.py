@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
@@ -80,6 +81,7 @@ class Fabric:
         return None in blocked or (endpoint.host, endpoint.port) in blocked
 
 
+@functools.lru_cache(maxsize=4096)
 def split_host_port(location: str, default_port: int) -> tuple[str, int]:
     """`host`, `host:port`, `[v6]:port` as host and port."""
     if location.startswith("["):

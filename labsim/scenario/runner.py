@@ -106,8 +106,10 @@ class InvariantWatch:
         )
 
 
-def run_scenario(lab: RunningLab, scenario: Scenario, progress: Progress | None = None) -> RunResult:
-    """Run every step until one fails; the steps after it are skipped."""
+def run_scenario(
+    lab: RunningLab, scenario: Scenario, progress: Progress | None = None, *, settle: bool = True
+) -> RunResult:
+    """Run every step until one fails; the steps after it are skipped. `settle`: then see that the lab comes to rest."""
     tell = progress or Silent()
     watch = InvariantWatch(lab)
     results: list[StepResult] = []
@@ -139,7 +141,7 @@ def run_scenario(lab: RunningLab, scenario: Scenario, progress: Progress | None 
         results.append(result)
         tell.step_ended(result)
     watch.finish()
-    if steps and not failed and lab.is_time_virtual:
+    if settle and steps and not failed and lab.is_time_virtual:
         watch.settle()
     ended_s = lab.now() - lab.started_s
     return RunResult(

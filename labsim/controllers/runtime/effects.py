@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Generator, Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from labsim.model.http import Request, Response
 from labsim.model.kinds import Kind
@@ -35,8 +35,7 @@ class ReconcileError(Exception):
     """A reconcile gives up with an error that upstream's controller would return: its key is tried again later."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, order=True)
-class Key:
+class Key(NamedTuple):
     """What a reconcile is about: an object's namespace ("" for cluster scope) and name, and nothing else."""
 
     namespace: str
@@ -56,8 +55,10 @@ class Result:
 DONE = Result()
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Read:
+    """Read one object. (Effects are made by the thousand: freezing them would cost, and nobody changes them.)"""
+
     kind: Kind
     namespace: str
     name: str
@@ -65,7 +66,7 @@ class Read:
     at: str | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class ReadList:
     kind: Kind
     namespace: str | None = None
@@ -75,7 +76,7 @@ class ReadList:
     at: str | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Write:
     """verb: create, update, patch or delete. `body` is the object, the patch, or the delete options."""
 
@@ -91,24 +92,24 @@ class Write:
     at: str | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Http:
     """An HTTP request to a service of the world, as a client with a certificate bundle would make it."""
 
     request: Request
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Now:
     """The in-world time in epoch seconds."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Sleep:
     seconds: float
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Enqueue:
     """Wake another key, of this or another controller of the same component."""
 
@@ -141,7 +142,7 @@ class Withdraw:
     service: str = ""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Note:
     """A line in the history that says what a controller decided and why; no effect on the world."""
 

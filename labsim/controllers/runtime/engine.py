@@ -70,22 +70,16 @@ class Surroundings(Protocol):
 
 
 class Actor:
-    """Who runs a program: its name in the history, its caches, its component's queues."""
+    """Who runs a program: its name in the history, its caches, its component's queues, what its requests take."""
 
-    __slots__ = ("caches", "component", "counts", "name", "queues")
+    __slots__ = ("caches", "component", "delays", "name", "queues")
 
     def __init__(self, name: str, component: str) -> None:
         self.name = name
         self.component = component
         self.caches: dict[str, Cache] = {}
         self.queues: dict[str, WorkQueue] = {}
-        self.counts: dict[str, int] = {}
-
-    def nth(self, coordinate: str) -> int:
-        """How often this actor has done this before: the last part of stable coordinates."""
-        count = self.counts.get(coordinate, 0)
-        self.counts[coordinate] = count + 1
-        return count
+        self.delays: dict[tuple[str | None, ...], Delays] = {}  # of requests, by what they are about
 
 
 class Engine:
@@ -145,31 +139,33 @@ class Engine:
 
     def _follow(self, server: ApiServer, actor: Actor, watch: Watch, queue: WorkQueue, owner: str | None) -> None:
         cache = None
+        extra = () if owner is None else (owner,)
         if owner is None:
             cache = actor.caches.setdefault(watch.kind.qualified, Cache())
-        stream = _Stream(self._scheduler, self._entropy, f"{actor.name}/{owner or 'hub'}/{watch.kind.qualified}")
 
         def deliver(event: str, namespace: str, name: str, obj: dict[str, Any]) -> None:
             before = None
             if cache is not None:
                 before = cache.drop(namespace, name) if event == "DELETED" else cache.put(namespace, name, obj)
-            extra = () if owner is None else (owner,)
             if watch.when is not None:
                 last = obj if before is None and event == "DELETED" else before
                 if not watch.when(last, None if event == "DELETED" else obj, *extra):
                     return
             if watch.keys is None:
                 return
-            cause = f"{watch.kind.kind} {namespace}/{name} {event.lower()}"
-            keys = list(watch.keys(obj, *extra))
+            keys = watch.keys(obj, *extra)
             if before is not None and before is not obj:
-                keys += [key for key in watch.keys(before, *extra) if key not in keys]
+                keys = dict.fromkeys([*keys, *watch.keys(before, *extra)])
+            cause = ""
             for key in keys:
+                cause = cause or f"{watch.kind.kind} {namespace}/{name} {event.lower()}"
                 queue.add(key, cause)
 
+        name = f"{actor.name}/{owner or 'hub'}/{watch.kind.qualified}"
+        stream = _Stream(self._scheduler, self._entropy, name, deliver)
+
         def committed(revision: Revision) -> None:
-            event, obj = str(revision.type), revision.object
-            stream.send(lambda: deliver(event, revision.namespace, revision.name, obj))
+            stream.send((revision.type, revision.namespace, revision.name, revision.object))
 
         objects, _ = server.list(watch.kind)
         for obj in objects:
@@ -216,33 +212,34 @@ class Engine:
                 done(None, raised)
                 return
             value, error = None, None
+            kind = type(effect)
             try:
-                if isinstance(effect, Read) and not effect.live and effect.at is None:
-                    cache = actor.caches.get(effect.kind.qualified)
-                    if cache is not None:
-                        value = cache.get(effect.namespace, effect.name)
-                        continue
-                elif (
-                    isinstance(effect, ReadList) and not effect.live and effect.at is None and not effect.field_selector
-                ):
-                    cache = actor.caches.get(effect.kind.qualified)
-                    if cache is not None:
-                        value = cache.list(effect.namespace, effect.label_selector)
-                        continue
-                elif isinstance(effect, Now):
+                if kind is Read:
+                    if not effect.live and effect.at is None:
+                        cache = actor.caches.get(effect.kind.qualified)
+                        if cache is not None:
+                            value = cache.get(effect.namespace, effect.name)
+                            continue
+                elif kind is ReadList:
+                    if not effect.live and effect.at is None and not effect.field_selector:
+                        cache = actor.caches.get(effect.kind.qualified)
+                        if cache is not None:
+                            value = cache.list(effect.namespace, effect.label_selector)
+                            continue
+                elif kind is Now:
                     value = self._scheduler.now()
                     continue
-                elif isinstance(effect, Note):
-                    self._history.record("note", actor=actor.name, text=effect.text)
-                    continue
-                elif isinstance(effect, Enqueue):
+                elif kind is Enqueue:
                     queue = actor.queues[effect.controller]
                     queue.add_after(effect.key, effect.after_s, f"{actor.name} asked")
                     continue
-                elif isinstance(effect, Publish):
+                elif kind is Note:
+                    self._history.record("note", actor=actor.name, text=effect.text)
+                    continue
+                elif kind is Publish:
                     self._around.publish(effect)
                     continue
-                elif isinstance(effect, Withdraw):
+                elif kind is Withdraw:
                     self._around.withdraw(effect)
                     continue
             except Exception as raised:
@@ -257,8 +254,11 @@ class Engine:
             self._scheduler.call_later(effect.seconds, lambda: self._step(program, actor, done, None, None), "sleep")
             return
         coordinate = _coordinate(effect)
-        purpose = f"{actor.name}/{coordinate}/{actor.nth(coordinate)}"
-        delay_s = self._entropy.uniform(purpose, *REQUEST_DELAY_S)
+        delays = actor.delays.get(coordinate)
+        if delays is None:
+            purpose = f"{actor.name}/{'/'.join(map(str, coordinate))}"
+            delays = actor.delays[coordinate] = Delays(self._entropy, purpose, *REQUEST_DELAY_S)
+        delay_s = delays.next_s()
         if isinstance(effect, Http):
 
             def start() -> None:
@@ -334,29 +334,50 @@ def _write(server: ApiServer, effect: Write, manager: str) -> Any:
     raise ValueError(f"unknown verb {effect.verb!r}")
 
 
-def _coordinate(effect: Any) -> str:
+def _coordinate(effect: Any) -> tuple[str | None, ...]:
+    """What a request is about: the n-th of the same coordinate takes its own delay."""
     if isinstance(effect, Write):
-        return f"{effect.verb}/{effect.kind.qualified}/{effect.namespace}/{effect.name}"
+        return effect.verb, effect.kind.qualified, effect.namespace, effect.name
     if isinstance(effect, Read):
-        return f"get/{effect.kind.qualified}/{effect.namespace}/{effect.name}"
+        return "get", effect.kind.qualified, effect.namespace, effect.name
     if isinstance(effect, ReadList):
-        return f"list/{effect.kind.qualified}/{effect.namespace}"
-    return type(effect).__name__
+        return "list", effect.kind.qualified, effect.namespace
+    return (type(effect).__name__,)
+
+
+_Event = tuple[str, str, str, dict[str, Any]]  # what happened (ADDED, ...), namespace, name, object
 
 
 class _Stream:
-    """One watch stream: each event takes a derived delay, and none overtakes another."""
+    """One watch stream: each event takes a derived delay, and none overtakes another.
 
-    __slots__ = ("_delays", "_last_s", "_scheduler")
+    Events that would overtake wait for the one before them, and arrive with it: one call of the queue for them all.
+    """
 
-    def __init__(self, scheduler: Scheduler, entropy: Entropy, name: str) -> None:
+    __slots__ = ("_arriving", "_delays", "_deliver", "_last_s", "_scheduler")
+
+    def __init__(self, scheduler: Scheduler, entropy: Entropy, name: str, deliver: Callable[..., None]) -> None:
         self._scheduler = scheduler
         self._delays = Delays(entropy, f"watch/{name}", *WATCH_DELAY_S)
         self._last_s = 0.0
+        self._deliver = deliver
+        self._arriving: list[_Event] | None = None  # what arrives at _last_s; None once that has been
 
-    def send(self, deliver: Callable[[], None]) -> None:
-        self._last_s = max(self._last_s, self._scheduler.now() + self._delays.next_s())
-        self._scheduler.call_at(self._last_s, deliver, "watch")
+    def send(self, event: _Event) -> None:
+        due_s = self._scheduler.now() + self._delays.next_s()
+        if self._arriving is not None and due_s <= self._last_s:
+            self._arriving.append(event)
+            return
+        self._last_s = max(self._last_s, due_s)
+        arriving = self._arriving = [event]
+
+        def arrive() -> None:
+            if self._arriving is arriving:
+                self._arriving = None
+            for one in arriving:
+                self._deliver(*one)
+
+        self._scheduler.call_at(self._last_s, arrive, "watch")
 
 
 def keys_of(objects: Iterable[dict[str, Any]]) -> list[Key]:
