@@ -6,11 +6,12 @@ One JSON document per line: `{"verb": "boot", ...}` is answered with `{"ok": tru
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import socketserver
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,16 @@ from labsim.errors import LabError, LabsimError
 Carry = Callable[[dict[str, Any]], Any]  # carries out one command; may block; raises LabsimError
 ANSWER_WITHIN_S = 600.0
 LINE_BYTES_MAX = 1 << 20
+
+
+@contextlib.contextmanager
+def _short_address(path: Path) -> Iterator[str]:
+    """A name of the socket that fits a socket address (108 bytes), however deep the lab's folder lies."""
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
 
 
 class ControlSocket:
@@ -41,7 +52,8 @@ class ControlSocket:
         self._path = path
         mask = os.umask(0o177)
         try:
-            self._server = Server(str(path), Connection)
+            with _short_address(path) as address:
+                self._server = Server(address, Connection)
         finally:
             os.umask(mask)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="control", daemon=True)
@@ -72,7 +84,8 @@ def ask(path: Path, command: dict[str, Any], timeout_s: float = ANSWER_WITHIN_S)
     connection.settimeout(timeout_s)
     try:
         with connection:
-            connection.connect(str(path))
+            with _short_address(path) as address:
+                connection.connect(address)
             connection.sendall(orjson.dumps(command) + b"\n")
             with connection.makefile("rb") as answers:
                 line = answers.readline()
