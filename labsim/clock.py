@@ -55,8 +55,10 @@ class EventQueue:
         return self._now_s
 
     def call_at(self, when_s: float, call: Callable[[], None], label: str = "") -> Timer:
-        timer = Timer(max(when_s, self._now_s), call, label)
-        heapq.heappush(self._heap, (timer.when_s, next(self._order), timer))
+        if when_s < self._now_s:
+            when_s = self._now_s
+        timer = Timer(when_s, call, label)
+        heapq.heappush(self._heap, (when_s, next(self._order), timer))
         return timer
 
     def call_later(self, delay_s: float, call: Callable[[], None], label: str = "") -> Timer:

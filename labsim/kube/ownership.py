@@ -102,7 +102,8 @@ def entries_of(managed: Any) -> list[Entry]:
 
 def encoded(entries: Iterable[Entry]) -> list[Object]:
     """The managedFields list: by operation, time and manager."""
-    ordered = sorted(entries, key=lambda e: (e.operation, e.time, e.manager, e.api_version, e.subresource))
+    # An entry without a time was made last: upstream orders first and takes the time away then.
+    ordered = sorted(entries, key=lambda e: (e.operation, e.time or "~", e.manager, e.api_version, e.subresource))
     return [entry.encoded() for entry in ordered if entry.fields]
 
 

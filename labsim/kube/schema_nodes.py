@@ -245,7 +245,9 @@ class ListNode(Node):
         for index, item in enumerate(value):
             identity = self.identity(item)
             if identity in seen:
-                known = {key: item.get(key) for key in self.keys} if self.list_type == "map" else item
+                known = item
+                if self.list_type == "map" and isinstance(item, dict):
+                    known = {key: item.get(key) for key in self.keys}
                 text = f"Duplicate value: {orjson.dumps(known).decode()}"
                 yield cause("FieldValueDuplicate", text, f"{path}[{index}]")
             seen.add(identity)
@@ -322,7 +324,8 @@ def _always(_value: Any) -> bool:
 
 def _checker(schema: Schema) -> Callable[[Any], bool]:
     """A quick test of a schema's limits. An enum alone, the most frequent limit, needs no walk at all."""
-    if set(schema) & {"enum"} and not is_constrained({key: schema[key] for key in schema if key != "enum"}):
+    others = {key: schema[key] for key in schema if key != "enum"}
+    if "enum" in schema and schema.get("type") == "string" and not is_constrained(others):
         allowed = [entry for entry in schema["enum"] if isinstance(entry, str)]
         if len(allowed) == len(schema["enum"]):
             return frozenset(allowed).__contains__

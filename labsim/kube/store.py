@@ -1,8 +1,8 @@
 """One revision counter and one log: what an API server keeps.
 
 Objects are kept as encoded, immutable revisions and decoded at most once; what is handed out is shared and must not be
-changed. The log keeps the last LOG_REVISIONS_MAX revisions; a watch from before them is told that its start is gone.
-Only the latest state of an object stays decoded: older ones are decoded again for whoever asks.
+changed. The log keeps the last LOG_REVISIONS_MAX revisions, or LOG_BYTES_MAX of them; a watch from before them is told
+that its start is gone. Only the latest state of an object stays decoded: older ones are decoded again for whoever asks.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from labsim.model.objects import Object
 
 FIRST_REVISION = 100  # low numbers count as compacted: no client can have seen one
 LOG_REVISIONS_MAX = 20_000
+LOG_BYTES_MAX = 48 * 2**20  # an Agent has some 20 KB: twenty thousand of its states would be most of a lab's memory
 
 
 class Revision:
@@ -83,11 +84,13 @@ Revisions = list[Revision]
 class Store:
     """The objects of one API server."""
 
-    def __init__(self, log_revisions_max: int = LOG_REVISIONS_MAX) -> None:
+    def __init__(self, log_revisions_max: int = LOG_REVISIONS_MAX, log_bytes_max: int = LOG_BYTES_MAX) -> None:
         self.revision = FIRST_REVISION
         self._objects: dict[Kind, dict[str, Revision]] = {}
         self._order: dict[Kind, list[str]] = {}
-        self._log: deque[Revision] = deque(maxlen=log_revisions_max)
+        self._log: deque[Revision] = deque()
+        self._log_bytes = 0
+        self._log_max = (log_revisions_max, log_bytes_max)
         self._indexes: dict[Kind, FieldIndex] = {}
         self._everybody: list[Subscriber] = []
         self._by_kind: dict[Kind, list[Subscriber]] = {}
@@ -193,6 +196,8 @@ class Store:
     def _commit(self, made: Revision, previous: Revision | None) -> None:
         """Log a change and tell everybody. What a listener writes meanwhile is told after it, so all hear one order."""
         self._log.append(made)
+        self._log_bytes += len(made.data)
+        self._compact()
         self._undelivered.append((made, previous))
         if self._delivering:
             return
@@ -202,6 +207,12 @@ class Store:
                 self._deliver(*self._undelivered.popleft())
         finally:
             self._delivering = False
+
+    def _compact(self) -> None:
+        """Forget the oldest changes while there are too many, or too large ones; the latest always stays."""
+        log, (revisions_max, bytes_max) = self._log, self._log_max
+        while len(log) > 1 and (len(log) > revisions_max or self._log_bytes > bytes_max):
+            self._log_bytes -= len(log.popleft().data)
 
     def _deliver(self, made: Revision, previous: Revision | None) -> None:
         for callback in tuple(self._everybody):

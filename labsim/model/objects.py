@@ -72,7 +72,8 @@ def dig(obj: Any, *path: str, default: Any = None) -> Any:
 
 def condition_of(obj: Object, kind: str) -> Object | None:
     """The entry of `status.conditions` whose type is `kind`."""
-    for entry in dig(obj, "status", "conditions", default=()):
+    status = obj.get("status")
+    for entry in (status.get("conditions") if status else None) or ():
         if entry.get("type") == kind:
             result: Object = entry
             return result

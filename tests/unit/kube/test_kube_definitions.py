@@ -1,0 +1,119 @@
+"""CustomResourceDefinitions at run time: served, changed, refused, and gone with their objects."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from kube_lab import MERGE, WIDGET, server, widget
+
+from labsim.kube.crds.builder import crd, integer, obj, string, version
+from labsim.kube.errors import ApiError
+from labsim.model.kinds import CUSTOM_RESOURCE_DEFINITION, Kind
+from labsim.model.objects import condition_status, new, thaw
+
+FOO = Kind("foo.test", "v1", "Foo", "foos")
+
+
+def _foo(**spec: Any) -> Any:
+    return crd(FOO, [version("v1", spec=obj({"a": integer(), **spec}))])
+
+
+def _object(**spec: Any) -> Any:
+    return new(FOO, "n", "x", spec=spec)
+
+
+def test_a_definition_is_accepted_and_its_kind_served() -> None:
+    hub = server()
+    assert hub.kind_for("foo.test", "v1", "foos") is None
+    heard = []
+    hub.subscribe(lambda revision: heard.append(revision.type), CUSTOM_RESOURCE_DEFINITION)
+    answer = hub.create(_foo(), CUSTOM_RESOURCE_DEFINITION)
+    assert answer["status"] == {
+        "conditions": None,
+        "acceptedNames": {"kind": "", "plural": ""},
+        "storedVersions": ["v1"],
+    }
+    stored = hub.get(CUSTOM_RESOURCE_DEFINITION, "", "foos.foo.test")
+    assert [entry["type"] for entry in stored["status"]["conditions"]] == ["NamesAccepted", "Established"]
+    assert condition_status(stored, "Established") == "True"
+    assert heard == ["ADDED", "MODIFIED"]
+    assert hub.create(_object(a=1, b=2), FOO)["spec"] == {"a": 1}
+
+
+def test_a_new_schema_holds_from_the_next_request_on_and_defaults_what_is_stored() -> None:
+    hub = server()
+    hub.create(_foo(), CUSTOM_RESOURCE_DEFINITION)
+    hub.create(_object(a=1), FOO)
+    changed = thaw(hub.get(CUSTOM_RESOURCE_DEFINITION, "", "foos.foo.test"))
+    changed["spec"]["versions"] = _foo(b=string(default="new"))["spec"]["versions"]
+    hub.update(changed, CUSTOM_RESOURCE_DEFINITION)
+    assert hub.get(FOO, "n", "x")["spec"] == {"a": 1, "b": "new"}
+    assert hub.list(FOO)[0][0]["spec"]["b"] == "new"
+    assert hub.patch(FOO, "n", "x", {"spec": {"a": 2}}, patch_type=MERGE)["spec"] == {"a": 2, "b": "new"}
+
+
+def test_names_that_are_taken_are_not_served() -> None:
+    hub = server()
+    hub.create(_foo(), CUSTOM_RESOURCE_DEFINITION)
+    rival = crd(Kind("foo.test", "v1", "Foo", "foxes"), [version("v1", spec=obj({}))])
+    hub.create(rival, CUSTOM_RESOURCE_DEFINITION)
+    refused = hub.get(CUSTOM_RESOURCE_DEFINITION, "", "foxes.foo.test")
+    assert condition_status(refused, "NamesAccepted") == "False"
+    assert hub.kind_for("foo.test", "v1", "foxes") is None
+
+
+def test_a_definition_takes_its_objects_along() -> None:
+    hub = server()
+    hub.create(widget(), WIDGET)
+    answer = hub.delete(CUSTOM_RESOURCE_DEFINITION, "", "widgets.lab.test")
+    assert answer is not None
+    assert answer["metadata"]["finalizers"] == ["customresourcecleanup.apiextensions.k8s.io"]
+    assert condition_status(answer, "Terminating") == "True"
+    with pytest.raises(ApiError) as refused:
+        hub.get(WIDGET, "n", "w")
+    assert refused.value.message == "the server could not find the requested resource"
+    with pytest.raises(ApiError):
+        hub.get(CUSTOM_RESOURCE_DEFINITION, "", "widgets.lab.test")
+
+
+def test_a_definition_waits_for_objects_with_finalizers() -> None:
+    hub = server()
+    hub.create(widget(metadata={"finalizers": ["a.test/x"]}), WIDGET)
+    hub.delete(CUSTOM_RESOURCE_DEFINITION, "", "widgets.lab.test")
+    assert hub.get(WIDGET, "n", "w")["metadata"]["deletionTimestamp"]
+    with pytest.raises(ApiError) as refused:
+        hub.create(widget("other"), WIDGET)
+    assert refused.value.code == 405
+    hub.patch(WIDGET, "n", "w", {"metadata": {"finalizers": None}}, patch_type=MERGE)
+    assert hub.kind_for("lab.test", "v1", "widgets") is None
+    assert [crd_["metadata"]["name"] for crd_ in hub.list(CUSTOM_RESOURCE_DEFINITION)[0]] == ["plains.lab.test"]
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"scope": "Sideways"}, "spec.scope"),
+        ({"preserveUnknownFields": True}, "spec.preserveUnknownFields"),
+        ({"conversion": {"strategy": "Webhook"}}, "spec.conversion.webhookClientConfig"),
+        ({"versions": [{"name": "v1", "served": True, "storage": True}]}, "spec.versions[0].schema.openAPIV3Schema"),
+        ({"group": "other.test"}, "metadata.name"),
+        ({"names": {"kind": "foo bar", "plural": "foos"}}, "spec.names.kind"),
+    ],
+)
+def test_definitions_that_are_wrong(change: Any, field: Any) -> None:
+    definition = _foo()
+    definition["spec"].update(change)
+    with pytest.raises(ApiError) as refused:
+        server().create(definition, CUSTOM_RESOURCE_DEFINITION)
+    assert field in {cause["field"] for cause in refused.value.details["causes"]}
+
+
+def test_a_stored_version_must_stay() -> None:
+    hub = server()
+    two = crd(FOO, [version("v1", spec=obj({}), storage=True), version("v2", spec=obj({}), storage=False)])
+    hub.create(two, CUSTOM_RESOURCE_DEFINITION)
+    only = crd(FOO, [version("v2", spec=obj({}))])["spec"]["versions"]
+    with pytest.raises(ApiError) as refused:
+        hub.patch(CUSTOM_RESOURCE_DEFINITION, "", "foos.foo.test", {"spec": {"versions": only}}, patch_type=MERGE)
+    assert refused.value.details["causes"][0]["field"] == "status.storedVersions[0]"
