@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from pathlib import Path
-from typing import NoReturn
 
 from labsim.errors import ExitCode, LabsimError
 from labsim.lab.daemon import serve_lab
 from labsim.lab.folder import LabFolder
+from labsim.lab.interruption import interrupt_once
 from labsim.model.scenario import load_scenario
-
-
-def _end(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 def main(arguments: list[str]) -> int:
     """FOLDER SCENARIO MACHINES PROFILE SEED SPEED PORT."""
     folder, scenario, machines, profile, seed, speed, port = arguments
-    signal.signal(signal.SIGTERM, _end)
+    interrupt_once()
     try:
         return serve_lab(
             LabFolder(Path(folder)),

@@ -16,7 +16,7 @@ import yaml
 from labsim.edge_time import monotonic_s, wait_s
 from labsim.errors import ExitCode, LabError, UsageError
 from labsim.lab.control import ask
-from labsim.lab.folder import LabFolder, known_labs, labs_root
+from labsim.lab.folder import LAB_FOLDER, LEDGER, LabFolder, known_labs, labs_root
 from labsim.lab.sizes import sizes_of
 from labsim.model.scenario import load_scenario
 
@@ -86,7 +86,11 @@ def up_lab(
 
 
 def down_labs(name: str, *, every: bool) -> int:
-    """Remove one lab, or all."""
+    """Remove one lab, or all; or what a killed run left, by its directory."""
+    if name and (Path(name) / LEDGER).is_file():
+        down_run(Path(name))
+        talk(f"nothing is left of the lab of {name}")
+        return int(ExitCode.PASSED)
     labs = known_labs(labs_root())
     if not every:
         labs = [_one(name)]
@@ -115,6 +119,17 @@ def down_one(folder: LabFolder) -> None:
         from labsim.lab.removal import remove_leftovers
 
         remove_leftovers(folder.ledger)
+    shutil.rmtree(folder.path, ignore_errors=True)
+
+
+def down_run(directory: Path) -> None:
+    """Remove the lab of a run whose process is gone; its evidence stays."""
+    folder = LabFolder(directory / LAB_FOLDER)
+    if folder.is_running():
+        raise LabError(f"the run in {directory} is not over", hint=f"end it first: kill {folder.facts()['pid']}")
+    from labsim.lab.removal import remove_leftovers
+
+    remove_leftovers(directory / LEDGER)
     shutil.rmtree(folder.path, ignore_errors=True)
 
 

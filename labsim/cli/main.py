@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -13,6 +12,7 @@ import orjson
 import typer
 
 from labsim.errors import ExitCode, LabsimError
+from labsim.lab.interruption import interrupt_once
 
 app = typer.Typer(
     add_completion=False,
@@ -43,7 +43,6 @@ def run(
     seed: Annotated[str, typer.Option(help="Seed of every generated value and of the interleaving.")] = "1",
     speed: Annotated[float, typer.Option(help="In-world seconds per real second, where time is paced.")] = 0.0,
     repeat: Annotated[int, typer.Option(min=1, help="Run each file so often, with seeds seed, seed+1, ...")] = 1,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the lab up after the last step.")] = False,
     run_dir: Annotated[Path | None, typer.Option("--run-dir", help="Where runs are kept; runs/ by default.")] = None,
     output: Output = "table",
 ) -> None:
@@ -59,7 +58,6 @@ def run(
             seed=seed,
             speed=speed,
             repeat=repeat,
-            keep=keep,
             run_dir=run_dir,
             output=output,
         )
@@ -96,7 +94,7 @@ def up(
 
 @app.command()
 def down(
-    name: Annotated[str, typer.Argument(help="The lab's name.")] = "",
+    name: Annotated[str, typer.Argument(help="The lab's name, or the directory of a run that was killed.")] = "",
     every: Annotated[bool, typer.Option("--all", help="Every lab of this user.")] = False,
 ) -> None:
     """Remove a lab and everything that it made, also after its process was killed."""
@@ -252,10 +250,6 @@ def _command(lab: str, command: dict[str, Any]) -> None:
         print(line)
 
 
-def _interrupted(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
-
-
 def _collect_seldom() -> None:
     """A lab makes objects by the million and hardly a cycle: the default collector would walk them all, for nothing."""
     gc.set_threshold(50_000, 20, 100)
@@ -265,7 +259,7 @@ def main() -> NoReturn:
     """The console script: LabsimErrors become one line, a hint and their exit code; anything else is our bug (70)."""
     _collect_seldom()
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s", stream=sys.stderr)
-    signal.signal(signal.SIGTERM, _interrupted)
+    interrupt_once()
     code: Any = 0
     try:
         code = app(standalone_mode=False)  # a typer.Exit is returned as its code

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ import orjson
 
 from labsim.cli.progress import TerminalProgress
 from labsim.errors import ExitCode, UsageError
+from labsim.lab.folder import LAB_FOLDER, LEDGER, LabFolder, process_started
+from labsim.lab.interruption import uninterrupted
 from labsim.lab.opening import OpenLab, open_lab
 from labsim.lab.sizes import sizes_of
 from labsim.model.quantities import format_duration
@@ -35,7 +37,6 @@ class RunChoice:
     profile: str
     seed: str
     speed: float
-    keep: bool
 
 
 def run_files(
@@ -47,7 +48,6 @@ def run_files(
     seed: str,
     speed: float,
     repeat: int,
-    keep: bool,
     run_dir: Path | None,
     output: str,
 ) -> int:
@@ -69,7 +69,6 @@ def run_files(
                 profile=profile,
                 seed=_seed(seed, index),
                 speed=speed,
-                keep=keep,
             )
             directory = _run_directory(run_dir, scenario, choice.seed, alone=len(scenarios) * repeat == 1)
             results.append((_run_one(path, scenario, choice, directory, progress), directory.path))
@@ -99,7 +98,10 @@ def _run_one(
 ) -> RunResult:
     directory.write_inputs(path.read_text(), {**dataclasses.asdict(choice), "replay": _replay_line(path, choice)})
     progress.talk(f"{scenario.metadata.name}: seed {choice.seed}, {choice.machines} machines")
-    folder = Path(tempfile.mkdtemp(prefix="labsim-"))
+    lab_folder = LabFolder(directory.path.resolve() / LAB_FOLDER)
+    lab_folder.make()
+    folder = lab_folder.path
+    lab_folder.write_facts({"pid": os.getpid(), "process_started": process_started(os.getpid())})
     with directory.open_history() as history:
         opened: OpenLab | None = None
         try:
@@ -107,7 +109,7 @@ def _run_one(
                 scenario.spec.lab,
                 name=scenario.metadata.name,
                 folder=folder,
-                ledger=directory.path / "ledger.jsonl",
+                ledger=directory.path / LEDGER,
                 machines=choice.machines,
                 sizes=sizes_of(choice.profile),
                 seed=choice.seed,
@@ -125,9 +127,10 @@ def _run_one(
             if failures:
                 progress.talk(f"{len(failures)} reconcile(s) failed unexpectedly; the first: {failures[0]}")
         finally:
-            if opened is not None:
-                opened.close()
-            shutil.rmtree(folder, ignore_errors=True)
+            with uninterrupted():
+                if opened is not None:
+                    opened.close()
+                shutil.rmtree(folder, ignore_errors=True)
     directory.write_result(result)
     for violation in result.violations:
         progress.talk(f"  invariant {violation.invariant} broken at {violation.at_s:.3f} s: {violation.message}")

@@ -10,6 +10,7 @@ from typing import Any
 from labsim.errors import ExitCode, LabError
 from labsim.lab.control import ControlSocket
 from labsim.lab.folder import LabFolder, process_started
+from labsim.lab.interruption import uninterrupted
 from labsim.lab.lab import Lab
 from labsim.lab.opening import OpenLab
 from labsim.lab.sizes import sizes_of
@@ -58,9 +59,10 @@ def serve_lab(
     except KeyboardInterrupt:
         talk("interrupted: the lab is removed")
     finally:
-        if control is not None:
-            control.close()
-        opened.close()
+        with uninterrupted():
+            if control is not None:
+                control.close()
+            opened.close()
     return int(ExitCode.PASSED)
 
 

@@ -11,6 +11,7 @@ import orjson
 from labsim.errors import LabError
 
 LAB_FILE = "lab.json"
+LAB_FOLDER = "lab"  # of a run, in its run directory: gone when the run ends
 SOCKET = "control.sock"
 LEDGER = "ledger.jsonl"
 KUBECONFIG = "kubeconfig"

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+
+from labsim.edge_time import monotonic_s, wait_s
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
 STORY = SCENARIOS / "scale-down-and-reuse.yaml"
@@ -121,6 +124,48 @@ def test_a_lab_is_left_open_looked_at_and_removed(tmp_path: Path) -> None:
         labsim("down", name, state=tmp_path)
     assert "no lab is up" in labsim("status", state=tmp_path).stderr
     assert list((tmp_path / "labsim" / "labs").iterdir()) == []
+
+
+def wait_until_machines_boot(run: Path) -> None:
+    deadline_s = monotonic_s() + 60
+    while not list(run.glob("lab/iso/*.iso")):
+        assert monotonic_s() < deadline_s, "no machine has got its ISO"
+        wait_s(0.05)
+
+
+def test_a_run_that_was_killed_is_cleaned_up_by_its_directory(tmp_path: Path) -> None:
+    long = tmp_path / "long.yaml"
+    head = STORY.read_text().split("  steps:")[0]
+    long.write_text(head + "  steps:\n    - boot: {machines: worker-*, from: discovery-iso}\n    - wait: {for: 10h}\n")
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "labsim.cli.main", "run", str(long), "--speed", "1", "--run-dir", str(run)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        wait_until_machines_boot(run)
+        (run / "ledger.jsonl").touch()  # simulated machines make nothing outside the process
+        assert "is not over" in labsim("down", run, state=tmp_path, check=4).stderr
+    finally:
+        process.kill()
+        process.communicate(timeout=30)
+    labsim("down", run, state=tmp_path)
+    assert not (run / "lab").exists()
+    assert (run / "history.jsonl").exists()
+
+
+def test_two_signals_at_once_still_clean_up(tmp_path: Path) -> None:
+    """Found when a group of processes was ended: the second signal broke off the clean-up of the first."""
+    long = tmp_path / "long.yaml"
+    head = STORY.read_text().split("  steps:")[0]
+    long.write_text(head + "  steps:\n    - boot: {machines: worker-*, from: discovery-iso}\n    - wait: {for: 10h}\n")
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "labsim.cli.main", "run", str(long), "--speed", "1", "--run-dir", str(run)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_until_machines_boot(run)
+    process.terminate()
+    process.send_signal(signal.SIGINT)
+    _, talk = process.communicate(timeout=30)
+    assert process.returncode == 130, talk
+    assert not (run / "lab").exists()
 
 
 def test_down_works_after_kill_9(tmp_path: Path) -> None:
