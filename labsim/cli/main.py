@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 import orjson
 import typer
 
-from labsim.errors import ExitCode, LabsimError
+from labsim.errors import ExitCode, LabsimError, UsageError
 from labsim.lab.interruption import interrupt_once
 
 app = typer.Typer(
@@ -209,12 +209,21 @@ def bench(
 def serve(
     kubeconfig: Annotated[Path, typer.Option(help="Where the kubeconfig is written.")] = Path("kubeconfig"),
     port: Annotated[int, typer.Option(help="Port on the loopback address; 0 is any free one.")] = 0,
-    speed: Annotated[float, typer.Option(help="In-world seconds per real second.")] = 1.0,
-    seed: Annotated[str, typer.Option(help="Seed of every generated value.")] = "1",
+    speed: Annotated[float, typer.Option(help="In-world seconds per real second; not with --bare.")] = 1.0,
+    seed: Annotated[str, typer.Option(help="Seed of every generated value; not with --bare.")] = "1",
+    bare: Annotated[bool, typer.Option("--bare", help="The API alone: no component, no garbage collector.")] = False,
+    tokens: Annotated[
+        Path | None, typer.Option(help='With --bare: users, one a line as token,user,uid,"group1,group2".')
+    ] = None,
+    kinds: Annotated[bool, typer.Option("--kinds", help="With --bare: the Agent platform's kinds are there.")] = False,
 ) -> None:
     """Serve the hub without machines, until Ctrl-C."""
-    from labsim.cli.hub import serve_hub
+    from labsim.cli.hub import serve_bare, serve_hub
 
+    if bare:
+        raise typer.Exit(serve_bare(port=port, kubeconfig=kubeconfig, token_file=tokens, with_kinds=kinds))
+    if tokens is not None or kinds:
+        raise UsageError("--tokens and --kinds belong to --bare", hint="labsim hub serve --bare --tokens FILE")
     raise typer.Exit(serve_hub(port=port, speed=speed, seed=seed, kubeconfig=kubeconfig))
 
 
