@@ -146,6 +146,12 @@ class ApiServer:
         """Hear each committed write, in order, while it happens; returns what ends it."""
         return self.store.subscribe(callback, None if kind is None else self.served(kind).stored)
 
+    def follow(self, kind: Kind, callback: Callable[[Revision], None]) -> Objects:
+        """What there is of a kind now; `callback` hears every later change."""
+        objects, _ = self.list(kind)
+        self.subscribe(callback, kind)
+        return objects
+
     # -- writing -----------------------------------------------------------------------------------------------------
 
     def create(

@@ -276,7 +276,7 @@ class Lab:
 
     def on_revision(self, listener: Callable[[Revision], None]) -> None:
         """Hear every write of the hub."""
-        self.world.hub.subscribe(listener)
+        self.world.hub_server.subscribe(listener)
 
     # -- machines in the process -------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import orjson
 
+from labsim.controllers.runtime.hub import HubServer
 from labsim.history import without_secret_data
 from labsim.world.world import World
 
@@ -11,7 +12,7 @@ from labsim.world.world import World
 def resource_lines(world: World) -> bytes:
     """A line per object of the hub and of every hosted cluster: store, kind, namespace, name, object."""
     lines = []
-    stores = [("hub", world.hub), *sorted(world.hosted_servers().items())]
+    stores: list[tuple[str, HubServer]] = [("hub", world.hub_server), *sorted(world.hosted_servers().items())]
     for store, server in stores:
         for obj in server.everything():
             metadata = obj["metadata"]

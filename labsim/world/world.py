@@ -16,6 +16,7 @@ from labsim.clock import VIRTUAL_EPOCH_S, EventQueue
 from labsim.controllers.runtime.component import Component
 from labsim.controllers.runtime.effects import Program, Publish, Unreachable, Withdraw
 from labsim.controllers.runtime.engine import Done, Engine
+from labsim.controllers.runtime.hub import HubServer, RemoteHub
 from labsim.entropy import Entropy
 from labsim.history import History
 from labsim.kube.crds import hosted_crds, hub_crds
@@ -44,30 +45,52 @@ class World:
         history: Callable[[Callable[[], float]], History] = History,
         port_is_free: Callable[[int], bool] = lambda port: True,
         extra_crds: Iterable[Object] = (),
+        remote: Callable[[World], RemoteHub] | None = None,
     ) -> None:
+        """`remote` connects to a hub outside the process, which then takes the place of the world's own."""
         self.entropy = Entropy(seed)
         self.pace: Pace = pace or VirtualPace()
         self.queue = EventQueue(start_s)
         self.history = history(self.queue.now)
         self.fabric = Fabric()
-        self.hub = ApiServer(
-            name="hub",
-            clock=self.queue,
-            entropy=self.entropy.child("hub"),
-            crds=[*hub_crds(), *extra_crds],
-            port_is_free=port_is_free,
-        )
-        self.hosted: dict[str, HostedApi] = {}
-        self.hosted_authentication: HostedAuthenticationOf = lambda owner: None
-        self.engine = Engine(
-            scheduler=self.queue, entropy=self.entropy, history=self.history, hub=self.hub, around=self
-        )
-        self._record_all("hub", self.hub)
-        self.hub.subscribe(lambda revision: self._record("hub", revision))
         self.changes = 0  # grows with every store write: whoever waits looks again only when it has grown
         self._inbox: collections.deque[Callable[[], None]] = collections.deque()
         self._arrived = threading.Condition()
         self._stopping = False
+        self.hub_in_process: ApiServer | None = None
+        self.remote = None if remote is None else remote(self)
+        if self.remote is None:
+            self.hub_in_process = ApiServer(
+                name="hub",
+                clock=self.queue,
+                entropy=self.entropy.child("hub"),
+                crds=[*hub_crds(), *extra_crds],
+                port_is_free=port_is_free,
+            )
+        self.hosted: dict[str, HostedApi] = {}
+        self.hosted_authentication: HostedAuthenticationOf = lambda owner: None
+        self.engine = Engine(
+            scheduler=self.queue,
+            entropy=self.entropy,
+            history=self.history,
+            hub=self.hub_server,
+            around=self,
+            remote=self.remote,
+        )
+        self._record_all("hub", self.hub_server)
+        self.hub_server.subscribe(lambda revision: self._record("hub", revision))
+
+    @property
+    def hub(self) -> ApiServer:
+        """The hub's API server in this process."""
+        if self.hub_in_process is None:
+            raise RuntimeError("the hub of this world is outside the process")
+        return self.hub_in_process
+
+    @property
+    def hub_server(self) -> HubServer:
+        """The hub's API server, wherever it is."""
+        return self.hub if self.remote is None else self.remote
 
     # -- time ---------------------------------------------------------------------------------------------------------
 
@@ -253,7 +276,7 @@ class World:
         self.engine.hosted_cluster_started(owner, server)
         return api
 
-    def _record_all(self, store: str, server: ApiServer) -> None:
+    def _record_all(self, store: str, server: HubServer) -> None:
         """What a new server begins with: its kinds and first namespaces."""
         for obj in server.everything():
             metadata = obj["metadata"]

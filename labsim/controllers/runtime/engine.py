@@ -6,6 +6,7 @@ different interleavings; events of one watch stay in order, as on a real stream.
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
@@ -33,6 +34,7 @@ from labsim.controllers.runtime.effects import (
     Withdraw,
     Write,
 )
+from labsim.controllers.runtime.hub import HubServer, RemoteHub
 from labsim.controllers.runtime.queue import WorkQueue
 from labsim.entropy import Delays, Entropy
 from labsim.history import History
@@ -86,12 +88,20 @@ class Engine:
     """The interpreter of all programs of one world."""
 
     def __init__(
-        self, *, scheduler: Scheduler, entropy: Entropy, history: History, hub: ApiServer, around: Surroundings
+        self,
+        *,
+        scheduler: Scheduler,
+        entropy: Entropy,
+        history: History,
+        hub: HubServer,
+        around: Surroundings,
+        remote: RemoteHub | None = None,  # the hub once more, where it is outside the process
     ) -> None:
         self._scheduler = scheduler
         self._entropy = entropy.child("engine")
         self._history = history
         self._hub = hub
+        self._remote = remote
         self._around = around
         self._queues: list[WorkQueue] = []
         self._hosted_watches: list[tuple[Actor, Watch, WorkQueue]] = []
@@ -137,7 +147,7 @@ class Engine:
     def is_idle(self) -> bool:
         return all(queue.is_idle for queue in self._queues)
 
-    def _follow(self, server: ApiServer, actor: Actor, watch: Watch, queue: WorkQueue, owner: str | None) -> None:
+    def _follow(self, server: HubServer, actor: Actor, watch: Watch, queue: WorkQueue, owner: str | None) -> None:
         cache = None
         extra = () if owner is None else (owner,)
         if owner is None:
@@ -167,11 +177,9 @@ class Engine:
         def committed(revision: Revision) -> None:
             stream.send((revision.type, revision.namespace, revision.name, revision.object))
 
-        objects, _ = server.list(watch.kind)
-        for obj in objects:
+        for obj in server.follow(watch.kind, committed):
             metadata = obj["metadata"]
             deliver("ADDED", metadata.get("namespace", ""), metadata["name"], obj)
-        server.subscribe(committed, watch.kind)
 
     # -- running programs -------------------------------------------------------------------------------------------
 
@@ -272,6 +280,16 @@ class Engine:
             self._scheduler.call_later(delay_s, start, "http")
             return
 
+        remote = self._remote if effect.at is None else None
+        if remote is not None:
+
+            def ask() -> None:
+                call = functools.partial(self._perform, effect, actor)
+                remote.carry(call, functools.partial(self._step, program, actor, done), actor.name)
+
+            self._scheduler.call_later(delay_s, ask, "request")
+            return
+
         def perform() -> None:
             value, error = None, None
             acting, self.acting = self.acting, actor.name
@@ -288,7 +306,7 @@ class Engine:
     def _perform(self, effect: Any, actor: Actor) -> Any:
         if not isinstance(effect, Read | ReadList | Write):
             raise TypeError(f"{actor.name} yielded {effect!r}, which is no effect of labsim.controllers.runtime")
-        server = self._hub if effect.at is None else self._around.server_at(effect.at, actor.name)
+        server: HubServer = self._hub if effect.at is None else self._around.server_at(effect.at, actor.name)
         if isinstance(effect, Read):
             try:
                 return server.get(effect.kind, effect.namespace, effect.name)
@@ -307,7 +325,7 @@ class Engine:
         return _write(server, effect, effect.field_manager)
 
 
-def _write(server: ApiServer, effect: Write, manager: str) -> Any:
+def _write(server: HubServer, effect: Write, manager: str) -> Any:
     if effect.verb == "create":
         return server.create(effect.body, effect.kind, manager=manager)
     if effect.verb == "update":
