@@ -30,6 +30,7 @@ $(VENV)/.lab: $(VENV)/bin/python pyproject.toml
 	@$(BIN)/pip install --quiet --disable-pip-version-check -e .
 	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[libvirt]' || \
 	  echo "the libvirt driver could not be installed; simulated machines work without it"
+	@$(BIN)/python -m compileall -q labsim  # else the first command compiles, or each one where bytecode is not written
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.lab

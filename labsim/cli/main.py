@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -18,11 +19,12 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # help in plain text is there in half the time
     help="A discovery-ISO agent lab, simulator and test harness for hosted control planes on the Agent platform.",
 )
-iso_app = typer.Typer(no_args_is_help=True, help="Build, embed and inspect discovery ISOs.")
+iso_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Build, embed and inspect discovery ISOs.")
 app.add_typer(iso_app, name="iso")
-hub_app = typer.Typer(no_args_is_help=True, help="The embedded hub by itself.")
+hub_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The embedded hub by itself.")
 app.add_typer(hub_app, name="hub")
 
 LabName = Annotated[str, typer.Option("--lab", "-l", help="The lab's name; needed only where several are up.")]
@@ -49,6 +51,7 @@ def run(
     """Run scenarios; exit 0 only if every one passed."""
     from labsim.cli.run import run_files
 
+    _collect_seldom()
     raise typer.Exit(
         run_files(
             files,
@@ -78,6 +81,7 @@ def up(
     """Make a lab and leave it open: a hub for kubectl, and machines that commands boot and stop."""
     from labsim.cli.labs import up_lab
 
+    _collect_seldom()
     raise typer.Exit(
         up_lab(
             file,
@@ -202,6 +206,7 @@ def bench(
     """Measure labsim on this machine."""
     from labsim.cli.bench import run_bench
 
+    _collect_seldom()
     raise typer.Exit(run_bench(what, agents=agents, output=output))
 
 
@@ -220,6 +225,7 @@ def serve(
     """Serve the hub without machines, until Ctrl-C."""
     from labsim.cli.hub import serve_bare, serve_hub
 
+    _collect_seldom()
     if bare:
         raise typer.Exit(serve_bare(port=port, kubeconfig=kubeconfig, token_file=tokens, with_kinds=kinds))
     if tokens is not None or kinds:
@@ -260,13 +266,19 @@ def _command(lab: str, command: dict[str, Any]) -> None:
 
 
 def _collect_seldom() -> None:
-    """A lab makes objects by the million and hardly a cycle: the default collector would walk them all, for nothing."""
+    """For a command that lives on with what it has imported by now. A lab makes objects by the million and hardly a
+    cycle: the default collector would walk them all, for nothing."""
+    gc.freeze()
     gc.set_threshold(50_000, 20, 100)
+    gc.enable()
 
 
 def main() -> NoReturn:
     """The console script: LabsimErrors become one line, a hint and their exit code; anything else is our bug (70)."""
-    _collect_seldom()
+    gc.disable()  # a command's modules are not walked while they are loaded; most commands end before it would pay
+    os.environ.setdefault(
+        "PYDANTIC_DISABLE_PLUGINS", "__all__"
+    )  # else it reads what each installed package says of itself
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s", stream=sys.stderr)
     interrupt_once()
     code: Any = 0

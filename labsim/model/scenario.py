@@ -49,7 +49,7 @@ Name = Annotated[str, Field(pattern=_DNS_LABEL)]
 class Part(BaseModel):
     """A part of the file: unknown fields are mistakes, and types are not guessed."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, populate_by_name=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, populate_by_name=True, frozen=True, defer_build=True)
 
 
 class Metadata(Part):

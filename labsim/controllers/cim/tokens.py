@@ -15,13 +15,12 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
-from ecdsa import NIST256p, SigningKey
-from ecdsa.util import sigencode_string
 
 from labsim.entropy import Entropy
 
 _HEADER = b'{"alg":"ES256","typ":"JWT"}'
 _HALF = 32  # bytes of r, and of s
+_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # of P-256's group (FIPS 186-4, D.1.2.3)
 
 
 class TokenAuthority:
@@ -29,22 +28,21 @@ class TokenAuthority:
 
     def __init__(self, entropy: Entropy) -> None:
         self._entropy = entropy.child("tokens")
-        self._order = int(NIST256p.order)
-        secret = 1 + int.from_bytes(self._entropy.bytes("key", 40), "big") % (self._order - 1)
-        self._signer = SigningKey.from_secret_exponent(secret, curve=NIST256p)
-        self._key = ec.derive_private_key(secret, ec.SECP256R1())
+        self._secret = self._number("key")
+        self._key = ec.derive_private_key(self._secret, ec.SECP256R1())
         self._public = self._key.public_key()
         self._claims: dict[str, dict[str, Any]] = {}
 
     def sign(self, claims: dict[str, str], purpose: str) -> str:
         """A token with these claims. The same purpose gives the same token; another one a different one."""
         signed = _encoded(_HEADER) + "." + _encoded(orjson.dumps(claims))
-        number = 1 + int.from_bytes(self._entropy.bytes(f"sign/{purpose}", 40), "big") % (self._order - 1)
-        digest = hashlib.sha256(signed.encode()).digest()
-        signature = self._signer.sign_digest(digest, sigencode=sigencode_string, k=number)
-        token = f"{signed}.{_encoded(signature)}"
+        token = f"{signed}.{_encoded(_signature(signed, self._secret, self._number(f'sign/{purpose}')))}"
         self._claims[token] = dict(claims)
         return token
+
+    def _number(self, purpose: str) -> int:
+        """A number that may be a key, or the one that a signature is made with."""
+        return 1 + int.from_bytes(self._entropy.bytes(purpose, 40), "big") % (_ORDER - 1)
 
     def verify(self, token: str) -> dict[str, Any] | None:
         """The claims of a token of this service; None for any other text."""
@@ -80,6 +78,14 @@ class TokenAuthority:
         )
         public = self._public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
         return private.decode(), public.decode()
+
+
+def _signature(text: str, secret: int, number: int) -> bytes:
+    """ECDSA by its definition (FIPS 186-4, 6.4): who else signs does not let the number be chosen."""
+    digest = int.from_bytes(hashlib.sha256(text.encode()).digest(), "big")
+    r = ec.derive_private_key(number, ec.SECP256R1()).public_key().public_numbers().x % _ORDER
+    s = pow(number, -1, _ORDER) * (digest + r * secret) % _ORDER
+    return r.to_bytes(_HALF, "big") + s.to_bytes(_HALF, "big")
 
 
 def unverified_claims(token: str) -> dict[str, Any] | None:
