@@ -28,7 +28,7 @@ def controller() -> Controller:
         "node-provider-id",
         reconcile,
         (
-            Watch(AGENT_MACHINE, own_key, when=_is_ready_after),
+            Watch(AGENT_MACHINE, own_key, when=_is_ready_after, sieve=_changed_for_its_node),
             Watch(SECRET, None),
             Watch(DEPLOYMENT, None),
             Watch(HOSTED_CONTROL_PLANE, None),
@@ -39,6 +39,13 @@ def controller() -> Controller:
 def _is_ready_after(before: Object | None, after: Object | None) -> bool:
     """Upstream looks at an AgentMachine that is not ready every 30 s; its becoming ready is an event anyway."""
     return after is not None and bool(dig(after, "status", "ready"))
+
+
+def _changed_for_its_node(before: Object, after: Object) -> bool:
+    return is_deleting(before) != is_deleting(after) or any(
+        dig(before, *path) != dig(after, *path)
+        for path in (("status", "ready"), ("status", "addresses"), ("spec", "providerID"))
+    )
 
 
 def node_name_of(agent_machine: Object) -> str:

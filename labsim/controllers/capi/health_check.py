@@ -12,7 +12,7 @@ from labsim.controllers.capi.names import (
     REMEDIATE_MACHINE_ANNOTATION,
     SKIP_REMEDIATION_ANNOTATION,
 )
-from labsim.controllers.capi.nodes import NodeIndex, namespace_of_owner
+from labsim.controllers.capi.nodes import NodeIndex, namespace_of_owner, node_matters
 from labsim.controllers.capi.owners import is_paused, own
 from labsim.controllers.capi.patching import patch_changes
 from labsim.controllers.capi.rollout import absolute
@@ -71,8 +71,8 @@ class MachineHealthChecks:
             self.reconcile,
             (
                 Watch(MACHINE_HEALTH_CHECK, own_key, when=self._check_changed),
-                Watch(MACHINE, self._of_machine, when=_machine_matters),
-                Watch(NODE, self._of_node, hosted=True, when=self._nodes.observe),
+                Watch(MACHINE, self._of_machine, sieve=_machine_matters),
+                Watch(NODE, self._of_node, hosted=True, when=self._nodes.observe, sieve=node_matters),
                 Watch(CLUSTER, None),
             ),
             workers=10,
@@ -240,14 +240,12 @@ def _report(machine: Object, finding: Finding, *, remediate: bool, now_s: float)
     yield from patch_changes(MACHINE, machine, marked)
 
 
-def _machine_matters(before: Object | None, after: Object | None) -> bool:
+def _machine_matters(before: Object, after: Object) -> bool:
     """Whether a Machine changed in what a health check looks at."""
     return _of_machine(before) != _of_machine(after)
 
 
-def _of_machine(machine: Object | None) -> tuple[object, ...]:
-    if machine is None:
-        return ()
+def _of_machine(machine: Object) -> tuple[object, ...]:
     return (
         is_deleting(machine),
         labels_of(machine),

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from labsim.controllers.capi import conditions
 from labsim.controllers.capi.machine_deletion import MachineDeletion
-from labsim.controllers.capi.machine_links import MachineLinks, cluster_matters, owning_machine_keys
+from labsim.controllers.capi.machine_links import (
+    MachineLinks,
+    cluster_matters,
+    infrastructure_matters,
+    owning_machine_keys,
+)
 from labsim.controllers.capi.machine_node import reconcile_node
 from labsim.controllers.capi.names import (
     CLUSTER_NAME_LABEL,
     INFRASTRUCTURE_MISSING_POLL_S,
     MACHINE_FINALIZER,
 )
-from labsim.controllers.capi.nodes import NodeIndex
+from labsim.controllers.capi.nodes import NodeIndex, node_matters
 from labsim.controllers.capi.owners import controller_of, is_paused, own
 from labsim.controllers.capi.patching import patch_changes
 from labsim.controllers.capi.workload import UNREACHABLE_RETRY_S
@@ -62,9 +67,9 @@ class Machines:
             self.reconcile,
             (
                 Watch(MACHINE, own_key, when=links.observe),
-                Watch(AGENT_MACHINE, owning_machine_keys),
+                Watch(AGENT_MACHINE, owning_machine_keys, sieve=infrastructure_matters),
                 Watch(CLUSTER, links.of_cluster, when=cluster_matters),
-                Watch(NODE, links.of_node, hosted=True, when=self._nodes.observe),
+                Watch(NODE, links.of_node, hosted=True, when=self._nodes.observe, sieve=node_matters),
                 Watch(SECRET, None),
                 Watch(HOSTED_CONTROL_PLANE, None),
             ),

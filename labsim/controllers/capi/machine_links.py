@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from labsim.controllers.capi.conditions import READY
 from labsim.controllers.capi.names import CAPI_GROUP
 from labsim.controllers.capi.nodes import machine_named_by, namespace_of_owner
 from labsim.controllers.capi.owners import controller_of, group_of
 from labsim.controllers.runtime.effects import Key
+from labsim.controllers.runtime.sieves import conditions_changed, metadata_changed
 from labsim.model.objects import Object, dig, is_deleting, name_of, namespace_of
 
 _Coordinates = tuple[str, str]
@@ -66,6 +68,16 @@ def _of_cluster(cluster: Object | None) -> tuple[object, ...]:
         bool(dig(cluster, "status", "infrastructureReady")),
         bool(dig(cluster, "status", "controlPlaneReady")),
         cluster is not None and is_deleting(cluster),
+    )
+
+
+def infrastructure_matters(before: Object, after: Object) -> bool:
+    """Whether something changed on an infrastructure object that its Machine looks at."""
+    return (
+        metadata_changed(before, after)
+        or dig(before, "spec", "providerID") != dig(after, "spec", "providerID")
+        or any(dig(before, "status", field) != dig(after, "status", field) for field in ("ready", "addresses"))
+        or conditions_changed(before, after, READY)
     )
 
 

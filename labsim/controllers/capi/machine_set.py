@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from labsim.controllers.capi import conditions, victims
 from labsim.controllers.capi.cloning import MachineMaker
-from labsim.controllers.capi.fleet import Fleet, Member
+from labsim.controllers.capi.fleet import Fleet, Member, matters_to_sets
 from labsim.controllers.capi.machine_links import cluster_matters
 from labsim.controllers.capi.machine_set_status import update_status
 from labsim.controllers.capi.names import (
@@ -15,6 +15,7 @@ from labsim.controllers.capi.names import (
     CLUSTER_NAME_LABEL,
     MACHINE_SET_FINALIZER,
 )
+from labsim.controllers.capi.nodes import readiness_changed
 from labsim.controllers.capi.owners import controller_of, is_owned_by, is_paused, own
 from labsim.controllers.capi.patching import patch_changes
 from labsim.controllers.capi.propagation import propagate
@@ -69,8 +70,8 @@ class MachineSets:
             self.reconcile,
             (
                 Watch(MACHINE_SET, own_key, when=fleet.set_changed),
-                Watch(MACHINE, fleet.sets_of_machine, when=fleet.machine_changed),
-                Watch(NODE, fleet.sets_of_node, hosted=True, when=fleet.node_changed),
+                Watch(MACHINE, fleet.sets_of_machine, when=fleet.machine_changed, sieve=matters_to_sets),
+                Watch(NODE, fleet.sets_of_node, hosted=True, when=fleet.node_changed, sieve=readiness_changed),
                 Watch(CLUSTER, self._of_cluster, when=cluster_matters),
                 Watch(AGENT_MACHINE_TEMPLATE, None),
             ),

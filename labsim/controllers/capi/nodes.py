@@ -23,6 +23,10 @@ def ready_since(node: Object | None) -> float | None:
     return parse_timestamp(moment) if moment else 0.0
 
 
+def readiness_changed(before: Object, after: Object) -> bool:
+    return ready_since(before) != ready_since(after)
+
+
 def is_unreachable(node: Object) -> bool:
     """The node's kubelet has stopped reporting."""
     found = condition_of(node, "Ready")
@@ -56,7 +60,7 @@ class NodeIndex:
         self._namespaces: set[str] = set()
 
     def observe(self, before: Object | None, after: Object | None, owner: str) -> bool:
-        """Take in an event; False if nothing changed that a controller of Machines looks at (a heartbeat)."""
+        """Take in an event; says True, for what does not matter is not let through (see `node_matters`)."""
         present = after if after is not None else before
         assert present is not None
         namespace = namespace_of_owner(owner)
@@ -70,7 +74,7 @@ class NodeIndex:
         self._nodes[key] = after
         if _provider_id(after):
             self._by_provider_id.setdefault((namespace, _provider_id(after)), {})[key[1]] = None
-        return old is None or _looked_at(old) != _looked_at(after)
+        return True
 
     def knows(self, namespace: str) -> bool:
         """Whether this cluster is followed at all."""
@@ -86,6 +90,11 @@ class NodeIndex:
 
 def _provider_id(node: Object) -> str:
     return str(dig(node, "spec", "providerID", default=""))
+
+
+def node_matters(before: Object, after: Object) -> bool:
+    """Whether something changed that a controller of Machines looks at: no heartbeat."""
+    return _looked_at(before) != _looked_at(after)
 
 
 def _looked_at(node: Object) -> tuple[object, ...]:

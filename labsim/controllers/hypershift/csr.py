@@ -19,13 +19,14 @@ from labsim.controllers.hypershift.pki import BOOTSTRAP_GROUPS, BOOTSTRAP_USER, 
 from labsim.controllers.runtime.effects import DONE, Controller, Key, Program, Result, Watch, get, now, update
 from labsim.kube.certificates import sign_csr
 from labsim.model.kinds import AGENT_MACHINE, CERTIFICATE_SIGNING_REQUEST, MACHINE, NODE
-from labsim.model.objects import Object, dig, name_of, namespace_of, thaw
+from labsim.model.objects import Object, condition_of, dig, name_of, namespace_of, thaw
 
 CLIENT_SIGNER = "kubernetes.io/kube-apiserver-client-kubelet"
 SERVING_SIGNER = "kubernetes.io/kubelet-serving"
 _CLIENT_USAGES = {"digital signature", "client auth", "key encipherment"}
 _SERVING_USAGES = {"digital signature", "server auth", "key encipherment"}
 _NODE_PREFIX = "system:node:"
+_APPROVE_REASON = "NodeCSRApprove"
 _RETRY_S = 60.0  # a request that is not acceptable may become so: its Node may come
 
 
@@ -41,9 +42,9 @@ class SigningRequests:
             name="certificate-signing-requests",
             reconcile=self.reconcile,
             watches=(
-                Watch(CERTIFICATE_SIGNING_REQUEST, _request_keys, hosted=True),
-                Watch(AGENT_MACHINE, self._vouched, when=self._index),
-                Watch(MACHINE, self._vouched, when=self._index),
+                Watch(CERTIFICATE_SIGNING_REQUEST, _request_keys, hosted=True, when=_is_for_us),
+                Watch(AGENT_MACHINE, self._vouched, when=self._index, sieve=_moved),
+                Watch(MACHINE, self._vouched, when=self._index, sieve=_moved),
             ),
             workers=8,
         )
@@ -108,7 +109,7 @@ class SigningRequests:
     def _approve(self, request: Object, at: str) -> Program[Object]:
         moment_s = yield from now()
         changed = thaw(request)
-        approved = Condition("True", "NodeCSRApprove", "This CSR was approved by the machine-approver")
+        approved = Condition("True", _APPROVE_REASON, "This CSR was approved by the machine-approver")
         conditions = merged_conditions(
             dig(request, "status", "conditions", default=[]), {"Approved": approved}, moment_s
         )
@@ -130,11 +131,23 @@ class SigningRequests:
         yield from update(changed, CERTIFICATE_SIGNING_REQUEST, subresource="status", at=at)
 
 
+def _is_for_us(before: Object | None, after: Object | None, _: str) -> bool:
+    """Whether an event asks for something: our own approval does not, as the pass that made it goes on to sign."""
+    if after is None or dig(after, "status", "certificate"):
+        return False
+    if before is None:
+        return True
+    approved = condition_of(after, "Approved")
+    return approved is None or approved["reason"] != _APPROVE_REASON or condition_of(before, "Approved") is not None
+
+
+def _moved(before: Object, after: Object) -> bool:
+    """Whether the addresses of a Machine or AgentMachine, which is all that we look at, have changed."""
+    return bool(dig(before, "status", "addresses") != dig(after, "status", "addresses"))
+
+
 def _request_keys(request: Object, owner: str) -> tuple[Key, ...]:
-    if dig(request, "status", "certificate") or dig(request, "spec", "signerName") not in (
-        CLIENT_SIGNER,
-        SERVING_SIGNER,
-    ):
+    if dig(request, "spec", "signerName") not in (CLIENT_SIGNER, SERVING_SIGNER):
         return ()
     return (Key(owner, name_of(request)),)
 

@@ -23,6 +23,7 @@ from labsim.controllers.runtime.effects import (
     patch,
 )
 from labsim.controllers.runtime.effects import create as create_object
+from labsim.controllers.runtime.sieves import only_whether_it_exists
 from labsim.entropy import Entropy
 from labsim.kube.errors import ApiError
 from labsim.model.kinds import DAEMON_SET, LEASE, MACHINE, NODE, NODE_POOL, POD
@@ -37,6 +38,7 @@ from labsim.model.objects import (
     new,
     owner_named,
     owner_reference,
+    parse_timestamp,
     timestamp,
     uid_of,
 )
@@ -64,19 +66,23 @@ class GuestNodes:
             reconcile=self.reconcile,
             watches=(
                 Watch(NODE, _node_keys, hosted=True, when=self._note),
-                Watch(POD, _node_of_pod, hosted=True, when=_is_lost_node_pod),
+                # Of pods only their coming and going matters, of DaemonSets their templates.
+                Watch(POD, _node_of_pod, hosted=True, when=self._is_lost_node_pod, sieve=only_whether_it_exists),
+                Watch(DAEMON_SET, None, hosted=True, sieve=_is_another_template),
             ),
             workers=16,
         )
-        heartbeats = Controller(
-            name="node-lifecycle",
-            reconcile=self.check_heartbeats,
-            watches=(Watch(LEASE, self._observed.note_lease, hosted=True),),
-        )
+        heartbeats = Controller(name="node-lifecycle", reconcile=self.check_heartbeats, watches=())
         return nodes, heartbeats
 
     def _note(self, before: Object | None, after: Object | None, owner: str) -> bool:
         return self._state.note_node(before, after, owner)
+
+    def _is_lost_node_pod(self, before: Object | None, after: Object | None, owner: str) -> bool:
+        """Whether a pod of a DaemonSet is gone from a node that is there: it needs another."""
+        if after is not None or before is None or owner_named(before, DAEMON_SET.kind) is None:
+            return False
+        return dig(before, "spec", "nodeName") in self._state.nodes.get(owner, {})
 
     def reconcile(self, key: Key) -> Program[Result]:
         """Bring one Node up to date; clear away what a Node that is gone leaves."""
@@ -87,9 +93,11 @@ class GuestNodes:
             return DONE
         node = yield from get(NODE, "", key.name, at=at)
         if node is None:
-            self._observed.lease_s.get(key.namespace, {}).pop(key.name, None)
+            self._observed.heard_s.get(key.namespace, {}).pop(key.name, None)
             yield from self._collect_pods(key.name, at)
             return DONE
+        moment_s = yield from now()
+        self._observed.heard_s.setdefault(key.namespace, {}).setdefault(key.name, moment_s)
         yield Enqueue("node-lifecycle", plane, self._settings.node_grace_s)
         yield from self._configure(node, at)
         for namespace, name in sorted(self._state.daemon_sets.get(key.namespace, ())):
@@ -161,17 +169,24 @@ class GuestNodes:
                 raise
 
     def check_heartbeats(self, key: Key) -> Program[Result]:
-        """Say Unknown about every Node whose Lease nobody renewed for the grace period; ask again when one may end."""
+        """Say Unknown about every Node whose Lease nobody renewed for the grace period; ask again when one may end.
+
+        Upstream's loop follows the Leases. Nothing but this check looks at them, so it reads them when it is due.
+        """
         owner = key_text(key)
         nodes = self._state.nodes.get(owner, {})
         at = yield from admin_kubeconfig(self._observed, key)
         if at is None or not nodes:
             return DONE
         moment_s = yield from now()
-        leases = self._observed.lease_s.setdefault(owner, {})
+        heard = self._observed.heard_s.setdefault(owner, {})
+        for lease in (yield from list_all(LEASE, "kube-node-lease", at=at)):
+            renewed = dig(lease, "spec", "renewTime")
+            if renewed and name_of(lease) in nodes:  # a Lease may be that of a Node of the same name before
+                heard[name_of(lease)] = max(heard.get(name_of(lease), 0.0), parse_timestamp(renewed))
         next_s: float | None = None
         for name in sorted(nodes):
-            lost_s = leases.setdefault(name, moment_s) + self._settings.node_grace_s
+            lost_s = heard.setdefault(name, moment_s) + self._settings.node_grace_s
             due_s = lost_s
             if nodes[name].ready == "Unknown":
                 due_s = lost_s + self._settings.node_eviction_s
@@ -236,9 +251,8 @@ def _same_taints(left: list[Object], right: list[Object]) -> bool:
     return shape(left) == shape(right)
 
 
-def _is_lost_node_pod(before: Object | None, after: Object | None, _: str) -> bool:
-    """Whether a pod of a DaemonSet is gone: its node needs another."""
-    return after is None and before is not None and owner_named(before, DAEMON_SET.kind) is not None
+def _is_another_template(before: Object, after: Object) -> bool:
+    return bool(before["spec"] != after["spec"])
 
 
 def _node_of_pod(pod: Object, owner: str) -> tuple[Key, ...]:

@@ -18,9 +18,18 @@ from labsim.controllers.hypershift.names import key_text, of_control_plane
 from labsim.controllers.hypershift.observed import Observed, admin_kubeconfig
 from labsim.controllers.hypershift.settings import HyperShiftSettings
 from labsim.controllers.runtime.effects import DONE, Controller, Key, Program, Result, Watch, get, list_all, now
-from labsim.model.kinds import CLUSTER_OPERATOR, CLUSTER_VERSION, DEPLOYMENT, HOSTED_CONTROL_PLANE, POD
+from labsim.model.kinds import (
+    CLUSTER_OPERATOR,
+    CLUSTER_VERSION,
+    DAEMON_SET,
+    DEPLOYMENT,
+    HOSTED_CONTROL_PLANE,
+    POD,
+    STATEFUL_SET,
+)
 from labsim.model.objects import Object, condition_of, dig, is_deleting, name_of, new, timestamp
 
+_READ = (CLUSTER_OPERATOR, CLUSTER_VERSION, DAEMON_SET, DEPLOYMENT, STATEFUL_SET)
 _SCAN_PER_NODE_S = 0.05
 _PACE_S = 2.0
 _CLUSTER_VERSION = {
@@ -48,6 +57,7 @@ class GuestOperators:
                 Watch(DEPLOYMENT, of_control_plane),
                 Watch(HOSTED_CONTROL_PLANE, None),
                 Watch(POD, lambda _, owner: (_owner_key(owner),), hosted=True, when=self._state.note_pod),
+                *(Watch(kind, None, hosted=True) for kind in _READ),
             ),
             workers=4,
         )

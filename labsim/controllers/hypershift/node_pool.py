@@ -43,9 +43,11 @@ from labsim.controllers.runtime.effects import (
     own_key,
     patch,
 )
+from labsim.controllers.runtime.sieves import conditions_changed, only_whether_it_exists
 from labsim.entropy import Entropy
 from labsim.model.kinds import (
     AGENT_MACHINE,
+    AGENT_MACHINE_TEMPLATE,
     HOSTED_CLUSTER,
     MACHINE,
     MACHINE_DEPLOYMENT,
@@ -61,6 +63,7 @@ from labsim.model.objects import (
     dig,
     finalizers_of,
     is_deleting,
+    labels_of,
     name_of,
     namespace_of,
     owner_reference,
@@ -88,16 +91,17 @@ class NodePools:
                 Watch(HOSTED_CLUSTER, None),
                 Watch(MACHINE_SET, of_node_pool),
                 Watch(MACHINE_DEPLOYMENT, of_node_pool),
-                Watch(MACHINE, of_node_pool, when=_speaks_differently),
+                Watch(MACHINE, of_node_pool, sieve=_speaks_differently),
                 Watch(MACHINE_HEALTH_CHECK, of_node_pool),
                 Watch(SECRET, of_node_pool),
+                Watch(AGENT_MACHINE_TEMPLATE, None),
             ),
             workers=4,
         )
         fan_out = Controller(
             name="node-pools-of-cluster",
             reconcile=self.wake_pools,
-            watches=(Watch(HOSTED_CLUSTER, own_key), Watch(NODE_POOL, None)),
+            watches=(Watch(HOSTED_CLUSTER, own_key), Watch(NODE_POOL, None, sieve=only_whether_it_exists)),
         )
         return main, fan_out
 
@@ -303,11 +307,9 @@ class NodePools:
         return DONE
 
 
-def _speaks_differently(before: Object | None, after: Object | None) -> bool:
-    """Whether a Machine's event changes what its NodePool says about it."""
-    if before is None or after is None:
-        return True
-    return any(condition_of(before, kind) != condition_of(after, kind) for kind in ("Ready", "NodeHealthy"))
+def _speaks_differently(before: Object, after: Object) -> bool:
+    """Whether a Machine's change changes what its NodePool says about it."""
+    return labels_of(before) != labels_of(after) or conditions_changed(before, after, "Ready", "NodeHealthy")
 
 
 def _token_conditions(token: Object | None) -> tuple[Condition, Condition]:

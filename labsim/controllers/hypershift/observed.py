@@ -9,7 +9,6 @@ from labsim.controllers.hypershift.names import key_text
 from labsim.controllers.runtime.effects import Key, Program, get
 from labsim.kube.certificates import Identity
 from labsim.model.kinds import SECRET
-from labsim.model.objects import Object, dig, name_of, namespace_of, parse_timestamp
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -50,24 +49,16 @@ class Observed:
         self.published: set[tuple[str, str, str, int]] = set()  # owner, service, host, port
         self.tokens: dict[str, TokenEntry] = {}
         self.tokens_of: dict[str, set[str]] = {}  # "<ns>/<secret>" to the tokens that it put in
-        self.lease_s: dict[str, dict[str, float]] = {}  # owner, node to its last renewal
+        self.heard_s: dict[str, dict[str, float]] = {}  # owner, node to the last sign of life: its Lease, or its coming
         self.hostnames: dict[tuple[str, str], Key] = {}  # (namespace, hostname) to the AgentMachine or Machine
         self.waiting_csrs: dict[tuple[str, str], set[Key]] = {}  # (namespace, hostname) to requests nobody vouches for
         self.scanned_s: dict[str, float] = {}  # when an expensive scan was made last, by its name
 
     def forget(self, owner: str) -> None:
         """Drop everything about a hosted cluster that is gone."""
-        for table in (self.kubeconfigs, self.signers, self.authentication, self.lease_s):
+        for table in (self.kubeconfigs, self.signers, self.authentication, self.heard_s):
             table.pop(owner, None)
         self.published = {entry for entry in self.published if entry[0] != owner}
-
-    def note_lease(self, lease: Object, owner: str) -> tuple[Key, ...]:
-        """Remember when a node renewed its Lease; wakes nobody."""
-        if namespace_of(lease) == "kube-node-lease":
-            renewed = dig(lease, "spec", "renewTime")
-            if renewed:
-                self.lease_s.setdefault(owner, {})[name_of(lease)] = parse_timestamp(str(renewed))
-        return ()
 
     def scan_wait_s(self, name: str, now_s: float, interval_s: float) -> float:
         """0 when the scan may be made now (and counts as made), else the seconds to wait."""

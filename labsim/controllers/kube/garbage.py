@@ -19,6 +19,7 @@ from labsim.controllers.runtime.effects import (
     get,
     patch,
 )
+from labsim.controllers.runtime.sieves import owners_changed
 from labsim.kube.errors import ApiError
 from labsim.model import kinds
 from labsim.model.kinds import ALL_KINDS, Kind
@@ -47,7 +48,8 @@ class GarbageCollector:
 
     def controller(self) -> Controller:
         watches = [
-            Watch(kind, self._take_woken, hosted=self._hosted, when=self._observer(kind)) for kind in self._kinds
+            Watch(kind, self._take_woken, hosted=self._hosted, when=self._observer(kind), sieve=owners_changed)
+            for kind in self._kinds
         ]
         if self._hosted:
             watches.append(Watch(kinds.SECRET, None))

@@ -8,9 +8,10 @@ nothing else, so the runtime can delay, fail, lose or crash it at each point.
         ...
         agent = yield from update(thawed_agent)                          # the object as the server stored it
 
-Reads are from the cache of the controller (fed by its watches, a little late, as an informer's) unless `live=True`.
-Objects from a cache are shared: `labsim.model.objects.thaw` gives a copy to change. `at` is the text of a kubeconfig:
-the request then goes to that cluster instead of the hub, live, and raises `Unreachable` where nothing answers.
+Reads are from the cache of the controller (fed by its watches, a little late, as an informer's) unless `live=True` or
+the controller does not watch the kind. Objects from a cache are shared: `labsim.model.objects.thaw` gives a copy to
+change. `at` is the text of a kubeconfig: that cluster is asked instead of the hub, and `Unreachable` is raised where
+nothing answers, from a cache too.
 """
 
 from __future__ import annotations
@@ -242,15 +243,19 @@ class Watch:
     and the owner ("<namespace>/<name>" of the HostedControlPlane) as second argument.
     `keys` of None caches the kind for reads without waking anybody.
     `when` is asked before `keys`, as controller-runtime's predicates are, with the state before and after the event
-    (and the owner, for a hosted cluster): `before` is None for an object that was not there, and always in hosted
-    clusters unless the object is gone; `after` is None for a deletion. False wakes nobody. It sees every event, in
-    order, so it is also where a controller keeps an index up to date.
+    (and the owner, for a hosted cluster): `before` is None for an object that was not there, `after` is None for a
+    deletion. False wakes nobody. It sees every event, in order, so it is also where a controller keeps an index up to
+    date.
+    `sieve` is asked when an object changes, before the event is on its way, with both states: False, and this watch
+    never hears of it. It is for a controller that looks at a part of the objects only, as a metadata-only informer
+    does; its cache then keeps the last state that passed.
     """
 
     kind: Kind
     keys: Callable[..., Iterable[Key]] | None = own_key
     hosted: bool = False
     when: Callable[..., bool] | None = None
+    sieve: Callable[[Object, Object], bool] | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
@@ -74,12 +75,13 @@ class Surroundings(Protocol):
 class Actor:
     """Who runs a program: its name in the history, its caches, its component's queues, what its requests take."""
 
-    __slots__ = ("caches", "component", "delays", "name", "queues")
+    __slots__ = ("caches", "component", "delays", "hosted_caches", "name", "queues")
 
     def __init__(self, name: str, component: str) -> None:
         self.name = name
         self.component = component
         self.caches: dict[str, Cache] = {}
+        self.hosted_caches: weakref.WeakKeyDictionary[HubServer, dict[str, Cache]] = weakref.WeakKeyDictionary()
         self.queues: dict[str, WorkQueue] = {}
         self.delays: dict[tuple[str | None, ...], Delays] = {}  # of requests, by what they are about
 
@@ -148,15 +150,13 @@ class Engine:
         return all(queue.is_idle for queue in self._queues)
 
     def _follow(self, server: HubServer, actor: Actor, watch: Watch, queue: WorkQueue, owner: str | None) -> None:
-        cache = None
         extra = () if owner is None else (owner,)
-        if owner is None:
-            cache = actor.caches.setdefault(watch.kind.qualified, Cache())
+        caches = actor.caches if owner is None else actor.hosted_caches.setdefault(server, {})
+        cache = caches.setdefault(watch.kind.qualified, Cache())
+        sieve = watch.sieve
 
         def deliver(event: str, namespace: str, name: str, obj: dict[str, Any]) -> None:
-            before = None
-            if cache is not None:
-                before = cache.drop(namespace, name) if event == "DELETED" else cache.put(namespace, name, obj)
+            before = cache.drop(namespace, name) if event == "DELETED" else cache.put(namespace, name, obj)
             if watch.when is not None:
                 last = obj if before is None and event == "DELETED" else before
                 if not watch.when(last, None if event == "DELETED" else obj, *extra):
@@ -175,6 +175,10 @@ class Engine:
         stream = _Stream(self._scheduler, self._entropy, name, deliver)
 
         def committed(revision: Revision) -> None:
+            if sieve is not None and revision.type == "MODIFIED":
+                before = revision.previous_object
+                if before is not None and not sieve(before, revision.object):
+                    return
             stream.send((revision.type, revision.namespace, revision.name, revision.object))
 
         for obj in server.follow(watch.kind, committed):
@@ -223,14 +227,14 @@ class Engine:
             kind = type(effect)
             try:
                 if kind is Read:
-                    if not effect.live and effect.at is None:
-                        cache = actor.caches.get(effect.kind.qualified)
+                    if not effect.live:
+                        cache = self._cache(effect, actor)
                         if cache is not None:
                             value = cache.get(effect.namespace, effect.name)
                             continue
                 elif kind is ReadList:
-                    if not effect.live and effect.at is None and not effect.field_selector:
-                        cache = actor.caches.get(effect.kind.qualified)
+                    if not effect.live and not effect.field_selector:
+                        cache = self._cache(effect, actor)
                         if cache is not None:
                             value = cache.list(effect.namespace, effect.label_selector)
                             continue
@@ -255,6 +259,13 @@ class Engine:
                 continue
             self._later(program, actor, done, effect)
             return
+
+    def _cache(self, effect: Read | ReadList, actor: Actor) -> Cache | None:
+        """What answers a read; None where the actor does not follow that kind there. Raises Unreachable."""
+        if effect.at is None:
+            return actor.caches.get(effect.kind.qualified)
+        caches = actor.hosted_caches.get(self._around.server_at(effect.at, actor.name))
+        return None if caches is None else caches.get(effect.kind.qualified)
 
     def _later(self, program: Program[Any], actor: Actor, done: Done, effect: Any) -> None:
         """Carry out an effect that takes time, then go on."""

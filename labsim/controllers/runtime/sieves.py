@@ -1,0 +1,30 @@
+"""What a watch lets through: whether an object has changed in a part that a controller looks at."""
+
+from __future__ import annotations
+
+from labsim.model.objects import Object, condition_of
+
+# What somebody can want with an object's metadata; the rest is the server's book-keeping.
+_METADATA = ("labels", "annotations", "ownerReferences", "finalizers", "deletionTimestamp")
+
+
+def metadata_changed(before: Object, after: Object) -> bool:
+    """Whether labels, annotations, owners, finalizers or the deletion time have changed."""
+    old, new = before["metadata"], after["metadata"]
+    return any(old.get(field) != new.get(field) for field in _METADATA)
+
+
+def owners_changed(before: Object, after: Object) -> bool:
+    """Whether owners, finalizers or the deletion time have changed: what garbage collection looks at."""
+    old, new = before["metadata"], after["metadata"]
+    return any(old.get(field) != new.get(field) for field in _METADATA[2:])
+
+
+def conditions_changed(before: Object, after: Object, *kinds: str) -> bool:
+    """Whether one of these conditions has changed."""
+    return any(condition_of(before, kind) != condition_of(after, kind) for kind in kinds)
+
+
+def only_whether_it_exists(before: Object, after: Object) -> bool:
+    """Lets no change through: for a controller that only asks what is there."""
+    return False
