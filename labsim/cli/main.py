@@ -39,7 +39,12 @@ def talk(text: str) -> None:
 @app.command()
 def run(
     files: Annotated[list[Path], typer.Argument(help="Scenario files.")],
-    hub: Annotated[str, typer.Option(help="The hub to run against: embedded.")] = "embedded",
+    hub: Annotated[str, typer.Option(help="The hub to run against: embedded, or plain (a cluster).")] = "embedded",
+    kubeconfig: Annotated[Path | None, typer.Option(help="The cluster of --hub plain; as kubectl by default.")] = None,
+    context: Annotated[str, typer.Option(help="A context of that kubeconfig; its current one by default.")] = "",
+    kube_controllers: Annotated[
+        str, typer.Option(help="Garbage collection and namespaces of --hub plain: auto, simulated or external.")
+    ] = "auto",
     machines: Annotated[str, typer.Option(help="simulated or libvirt.")] = "simulated",
     profile: Annotated[str, typer.Option(help="Machine sizes: default or small.")] = "default",
     seed: Annotated[str, typer.Option(help="Seed of every generated value and of the interleaving.")] = "1",
@@ -50,12 +55,13 @@ def run(
 ) -> None:
     """Run scenarios; exit 0 only if every one passed."""
     from labsim.cli.run import run_files
+    from labsim.lab.opening import HubChoice
 
     _collect_seldom()
     raise typer.Exit(
         run_files(
             files,
-            hub=hub,
+            hub=HubChoice(name=hub, kubeconfig=kubeconfig, context=context, kube_controllers=kube_controllers),
             machines=machines,
             profile=profile,
             seed=seed,

@@ -15,7 +15,7 @@ from labsim.cli.progress import TerminalProgress
 from labsim.errors import ExitCode, UsageError
 from labsim.lab.folder import LAB_FOLDER, LEDGER, LabFolder, process_started
 from labsim.lab.interruption import uninterrupted
-from labsim.lab.opening import OpenLab, open_lab
+from labsim.lab.opening import EMBEDDED, HubChoice, OpenLab, open_lab
 from labsim.lab.sizes import sizes_of
 from labsim.model.quantities import format_duration
 from labsim.model.scenario import Scenario, load_scenario
@@ -25,7 +25,8 @@ from labsim.scenario.runner import run_scenario
 from labsim.scenario.subject import ScenarioLab
 from labsim.scenario.verdicts import EXIT_CODES, RunResult, Verdict
 
-HUBS = ("embedded",)
+HUBS = ("embedded", "plain")
+KUBE_CONTROLLERS = ("auto", "simulated", "external")
 MACHINES = ("simulated", "libvirt")
 
 
@@ -37,12 +38,13 @@ class RunChoice:
     profile: str
     seed: str
     speed: float
+    hub: str = "embedded"
 
 
 def run_files(
     files: list[Path],
     *,
-    hub: str,
+    hub: HubChoice,
     machines: str,
     profile: str,
     seed: str,
@@ -52,8 +54,10 @@ def run_files(
     output: str,
 ) -> int:
     """Run every file `repeat` times; the exit code is that of the worst run."""
-    if hub not in HUBS:
-        raise UsageError(f"unknown hub {hub!r}", hint=f"this version runs on: {', '.join(HUBS)}")
+    if hub.name not in HUBS:
+        raise UsageError(f"unknown hub {hub.name!r}", hint=f"this version runs on: {', '.join(HUBS)}")
+    if hub.kube_controllers not in KUBE_CONTROLLERS:
+        raise UsageError(f"unknown --kube-controllers {hub.kube_controllers!r}", hint=", ".join(KUBE_CONTROLLERS))
     if machines not in MACHINES:
         raise UsageError(f"unknown machines {machines!r}", hint=f"known: {', '.join(MACHINES)}")
     if speed < 0:
@@ -69,9 +73,10 @@ def run_files(
                 profile=profile,
                 seed=_seed(seed, index),
                 speed=speed,
+                hub=hub.name,
             )
             directory = _run_directory(run_dir, scenario, choice.seed, alone=len(scenarios) * repeat == 1)
-            results.append((_run_one(path, scenario, choice, directory, progress), directory.path))
+            results.append((_run_one(path, scenario, choice, hub, directory, progress), directory.path))
     _print_results(results, output)
     return _exit_code([result for result, _ in results])
 
@@ -94,7 +99,12 @@ def _run_directory(run_dir: Path | None, scenario: Scenario, seed: str, *, alone
 
 
 def _run_one(
-    path: Path, scenario: Scenario, choice: RunChoice, directory: RunDirectory, progress: TerminalProgress
+    path: Path,
+    scenario: Scenario,
+    choice: RunChoice,
+    hub: HubChoice,
+    directory: RunDirectory,
+    progress: TerminalProgress,
 ) -> RunResult:
     directory.write_inputs(path.read_text(), {**dataclasses.asdict(choice), "replay": _replay_line(path, choice)})
     progress.talk(f"{scenario.metadata.name}: seed {choice.seed}, {choice.machines} machines")
@@ -116,6 +126,7 @@ def _run_one(
                 speed=choice.speed,
                 history=history,
                 talk=progress.talk,
+                hub=hub,
             )
             subject: Any = ScenarioLab(opened.lab)
             opened.lab.make()
@@ -141,6 +152,8 @@ def _run_one(
 
 def _replay_line(path: Path, choice: RunChoice) -> str:
     line = f"labsim run {path} --machines {choice.machines} --seed {choice.seed}"
+    if choice.hub != EMBEDDED.name:
+        line += f" --hub {choice.hub}"
     if choice.profile != "default":
         line += f" --profile {choice.profile}"
     return line + (f" --speed {choice.speed:g}" if choice.speed else "")

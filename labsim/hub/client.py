@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
+from labsim.controllers.runtime.hub import RemoteHub
 from labsim.kube.errors import ApiError
 from labsim.kube.server import ApiServer
+from labsim.kube.writes import AdmissionHook
 from labsim.model.kinds import Kind
 from labsim.model.objects import Object
+
+if TYPE_CHECKING:
+    from labsim.world.world import World
 
 
 class HubClient(Protocol):
@@ -70,3 +76,19 @@ class DirectClient:
                 return False
             raise
         return True
+
+
+class OutsideHub(Protocol):
+    """A hub outside the process, before and after a lab's world is connected to it."""
+
+    runs_kube_controllers: bool  # it collects garbage and ends namespaces itself
+
+    def connect(self, world: World) -> RemoteHub: ...
+
+    def client(self) -> HubClient:
+        """After `connect`: the hub as the lab asks it."""
+        ...
+
+    def admit(self, hooks: Sequence[AdmissionHook]) -> None:
+        """After `connect`: what the lab's writes have to pass, as webhooks would."""
+        ...

@@ -29,9 +29,13 @@ def add_components(lab: Lab) -> None:
     hypershift = HyperShift(world.entropy)
     world.hosted_authentication = hypershift.hosted_authentication
     cim = Cim(world.entropy, cim_settings(lab))
-    world.hub.admission.extend(cim.admission_hooks())
+    outside = lab.options.hub
+    if outside is None:
+        world.hub.admission.extend(cim.admission_hooks())
+    else:
+        outside.admit(cim.admission_hooks())
     for component in (
-        KubeControllers(),
+        KubeControllers(on_hub=outside is None or not outside.runs_kube_controllers),
         cim,
         Capi(world.entropy),
         AgentProvider(world.entropy),

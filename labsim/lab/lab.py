@@ -16,7 +16,7 @@ from labsim.errors import LabError
 from labsim.guest.effects import ConnectionFailed, HttpAnswer
 from labsim.guest.effects import Http as GuestHttp
 from labsim.history import History, masked
-from labsim.hub.client import DirectClient, HubClient
+from labsim.hub.client import DirectClient, HubClient, OutsideHub
 from labsim.kube.store import Revision
 from labsim.lab import objects
 from labsim.lab.assembly import add_components, hosted_cluster_objects
@@ -65,6 +65,7 @@ class LabOptions:
     ca_pem: str = ""
     pace_file: str = ""  # content of /etc/labsim/pace.json in the machines; "" where their clock is the world's own
     driver: Callable[[Lab], MachineDriver] | None = None
+    hub: OutsideHub | None = None  # a cluster that is the hub, instead of the world's own
 
 
 class Lab:
@@ -80,9 +81,10 @@ class Lab:
             start_s=options.start_s,
             history=lambda now: History(now, options.history, contents=options.history_contents),
             port_is_free=options.port_is_free,
+            remote=options.hub.connect if options.hub else None,
         )
         self.entropy: Entropy = self.world.entropy.child("lab")
-        self.hub: HubClient = DirectClient(self.world.hub)
+        self.hub: HubClient = options.hub.client() if options.hub else DirectClient(self.world.hub)
         self.started_s = self.world.now()
         self._specs: dict[str, MachineSpec] = {}
         self._infra_env_of: dict[str, InfraEnvSpec] = {}

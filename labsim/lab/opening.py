@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -15,6 +16,22 @@ if TYPE_CHECKING:
     from labsim.lab.serving import Serving
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class HubChoice:
+    """Which hub a lab has: our own, or the cluster that a kubeconfig leads to.
+
+    kube_controllers: who collects garbage and ends namespaces there; `auto` looks whether somebody does.
+    """
+
+    name: str = "embedded"
+    kubeconfig: Path | None = None
+    context: str = ""
+    kube_controllers: str = "auto"
+
+
+EMBEDDED = HubChoice()
+
+
 class OpenLab:
     """A lab and what keeps it alive outside its world."""
 
@@ -24,6 +41,10 @@ class OpenLab:
         self.lab = lab
         self.serving = serving
         self._closers = closers or []
+
+    def at_last(self, close: Callable[[], None]) -> None:
+        """Add something to close when everything else is closed."""
+        self._closers.insert(0, close)
 
     def close(self) -> None:
         """Remove everything that was made, in reverse order; the first error is raised at the end."""
@@ -50,9 +71,21 @@ def open_lab(
     history: IO[bytes] | None = None,
     history_contents: bool = True,
     talk: Callable[[str], None] = lambda text: None,
+    hub: HubChoice = EMBEDDED,
 ) -> OpenLab:
     """A lab whose world is put together, with nothing made yet. Simulated machines run in virtual time unless a speed
-    is given; libvirt machines always in paced time."""
+    is given; libvirt machines, and labs on a cluster, always in paced time."""
+    if hub.name == "plain":
+        from labsim.lab.plain import open_plain_lab
+
+        if machines != "simulated":
+            raise LabError(
+                f"{machines} machines cannot be used with --hub plain yet",
+                hint="--machines simulated, or --hub embedded",
+            )
+        return open_plain_lab(
+            spec, hub=hub, name=name, folder=folder, ledger=ledger, sizes=sizes, seed=seed, speed=speed, history=history
+        )
     if machines == "libvirt":
         from labsim.lab.virtual_machines import open_libvirt_lab
 

@@ -12,6 +12,7 @@ def remove_leftovers(path: Path) -> None:
     ledger = Ledger(path)
     if not ledger.pending():
         return
-    from labsim.machines.libvirt.driver import removers
+    from labsim.lab import plain
+    from labsim.machines.libvirt import driver as libvirt
 
-    remove_all(ledger, removers())
+    remove_all(ledger, {**libvirt.removers(), **plain.removers()})

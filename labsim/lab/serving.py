@@ -47,7 +47,8 @@ class Serving:
     def attach(self, lab: Lab) -> None:
         """Serve this lab: its hub, its CIM, and everything that its fabric publishes with a certificate."""
         self._lab = lab
-        self._hub = KubeHttp(lab.world.hub, authenticate=self._authenticate)
+        if lab.world.hub_in_process is not None:
+            self._hub = KubeHttp(lab.world.hub_in_process, authenticate=self._authenticate)
         lab.world.history.hide([self.admin_token])
         lab.world.fabric.on_publish.append(self._published)
         lab.world.fabric.on_withdraw.append(self._withdrawn)
@@ -64,12 +65,14 @@ class Serving:
         return self._lab.world.post(call)
 
     def _handle(self, request: Request) -> Response | Future[Response]:
-        if self._lab is None or self._hub is None:
+        if self._lab is None:
             return Response(status=503, body=b"starting")
         if request.path.startswith(SERVICE_PATHS):
             return self._component(request, SERVICE_NAME)
         if request.path.startswith(IMAGE_PATHS):
             return self._component(request, IMAGE_SERVICE_NAME)
+        if self._hub is None:
+            return Response(status=404, body=b"the hub of this lab is a cluster of its own\n")
         engine = self._lab.world.engine
         acting, engine.acting = engine.acting, f"outside/{request.client}"
         try:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO
 
 from labsim.edge_time import real_s
+from labsim.hub.client import OutsideHub
 from labsim.lab.folder import cache_root
 from labsim.lab.lab import Lab, LabOptions
 from labsim.lab.names import Addresses
@@ -74,6 +75,7 @@ def open_paced_lab(
     base_iso: Path | None = None,
     driver: Callable[[Lab], MachineDriver] | None = None,
     port: int = 0,
+    hub: OutsideHub | None = None,
 ) -> OpenLab:
     """A lab whose hub is on a real socket, in real time multiplied by `speed`."""
     serving = Serving(port)
@@ -96,6 +98,7 @@ def open_paced_lab(
                 ca_pem=serving.authority.ca_pem,
                 pace_file=pace_file if driver is not None else "",
                 driver=driver,
+                hub=hub,
             ),
         )
         serving.attach(lab)

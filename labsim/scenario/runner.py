@@ -25,6 +25,7 @@ class RunningLab(Lab, Protocol):
     seed: str
     machines_kind: str
     is_time_virtual: bool
+    gaps: int
 
     def on_write(self, listener: Callable[[Event], None]) -> None: ...
     def on_history_line(self, listener: Callable[[dict[str, Any]], None]) -> None: ...
@@ -151,6 +152,7 @@ def run_scenario(
         steps=tuple(results),
         violations=tuple(watch.violations),
         duration_s=ended_s,
+        gaps=lab.gaps,
     )
 
 

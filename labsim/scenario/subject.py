@@ -32,6 +32,10 @@ class ScenarioLab:
     def is_time_virtual(self) -> bool:
         return self.lab.world.pace.is_virtual
 
+    @property
+    def gaps(self) -> int:
+        return self.lab.world.gaps
+
     def on_history_line(self, listener: Callable[[dict[str, Any]], None]) -> None:
         self.lab.world.history.listen(listener)
 

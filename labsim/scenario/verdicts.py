@@ -58,11 +58,12 @@ class RunResult:
     steps: tuple[StepResult, ...]
     violations: tuple[Violation, ...]
     duration_s: float
+    gaps: int = 0  # how often changes of a hub outside the process were not seen
 
     @property
     def verdict(self) -> Verdict:
         if self.violations or any(step.verdict is Verdict.FAILED for step in self.steps):
             return Verdict.FAILED
-        if any(step.verdict is Verdict.INCONCLUSIVE for step in self.steps):
+        if self.gaps or any(step.verdict is Verdict.INCONCLUSIVE for step in self.steps):
             return Verdict.INCONCLUSIVE
         return Verdict.PASSED if self.steps else Verdict.SKIPPED

@@ -53,6 +53,7 @@ class World:
         self.queue = EventQueue(start_s)
         self.history = history(self.queue.now)
         self.fabric = Fabric()
+        self.gaps = 0  # how often changes of a hub outside the process were not seen
         self.changes = 0  # grows with every store write: whoever waits looks again only when it has grown
         self._inbox: collections.deque[Callable[[], None]] = collections.deque()
         self._arrived = threading.Condition()
@@ -275,6 +276,16 @@ class World:
         self.hosted[owner] = api
         self.engine.hosted_cluster_started(owner, server)
         return api
+
+    def act(self, actor: str) -> str:
+        """Who causes the store writes from now on; returns who did before."""
+        before, self.engine.acting = self.engine.acting, actor
+        return before
+
+    def missed(self, store: str, kind: str) -> None:
+        """Some changes of a hub outside the process were not seen: no verdict can rely on them."""
+        self.gaps += 1
+        self.history.record("gap", store=store, kind=kind)
 
     def _record_all(self, store: str, server: HubServer) -> None:
         """What a new server begins with: its kinds and first namespaces."""

@@ -74,6 +74,11 @@ COMPONENTS: tuple[Component, ...] = (
     Component("kube-controller-manager", 1, 2, delay_s=_LATE),
     Component("oauth-openshift", 2, 3, delay_s=_LATE),
 )
+# The namespace of a control plane enforces the restricted Pod Security Standard; its pods are as the restricted-v2
+# security context constraint makes them on OpenShift.
+_RESTRICTED_POD = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+_RESTRICTED_CONTAINER = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+
 BY_NAME = {component.name: component for component in COMPONENTS}
 
 
@@ -104,14 +109,18 @@ def workload(
 ) -> Object:
     """A Deployment or StatefulSet of a control plane. `cluster` is "<ns>/<name>" of the HostedCluster."""
     labels = {"app": name, COMPONENT_LABEL: name}
-    first: Object = {"name": name, "image": image}
+    first: Object = {"name": name, "image": image, "securityContext": _RESTRICTED_CONTAINER}
+    sidecars = [{**first, "name": f"{name}-{number}"} for number in range(1, containers)]
     if args:
         first["args"] = list(args)
-    sidecars = [{"name": f"{name}-{number}", "image": image} for number in range(1, containers)]
     marks = {CLUSTER_ANNOTATION: cluster, **(annotations or {})}
     template = {
         "metadata": {"labels": labels, "annotations": marks},
-        "spec": {"schedulerName": SCHEDULER_NAME, "containers": [first, *sidecars]},
+        "spec": {
+            "schedulerName": SCHEDULER_NAME,
+            "securityContext": _RESTRICTED_POD,
+            "containers": [first, *sidecars],
+        },
     }
     made = new(
         kind,

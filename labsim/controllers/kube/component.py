@@ -11,16 +11,19 @@ from labsim.model.kinds import EVENT
 
 
 class KubeControllers:
-    """Garbage collection on the hub and in hosted clusters, and the end of namespaces."""
+    """Garbage collection on the hub and in hosted clusters, and the end of namespaces.
+
+    `on_hub` of False leaves the hub to the controllers that run there.
+    """
 
     name = "kubeControllers"
 
-    def __init__(self) -> None:
-        self._controllers = (
-            GarbageCollector(HUB_KINDS).controller(),
-            GarbageCollector(HOSTED_KINDS, hosted=True).controller(),
-            Namespaces((*HUB_KINDS, EVENT)).controller(),
-        )
+    def __init__(self, *, on_hub: bool = True) -> None:
+        hosted = GarbageCollector(HOSTED_KINDS, hosted=True).controller()
+        self._controllers: tuple[Controller, ...] = (hosted,)
+        if on_hub:
+            collector = GarbageCollector(HUB_KINDS).controller()
+            self._controllers = (collector, hosted, Namespaces((*HUB_KINDS, EVENT)).controller())
 
     def controllers(self) -> Sequence[Controller]:
         return self._controllers

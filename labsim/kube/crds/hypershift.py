@@ -36,6 +36,9 @@ _NODE_PORT_HOST = (
     r"^(([a-zA-Z0-9-]+[.])+[a-zA-Z]{2,}|localhost|([0-9]{1,3}[.]){3}[0-9]{1,3}|[0-9a-fA-F:]*:[0-9a-fA-F:.]*)$"
 )
 
+_CAPABILITIES = ("ImageRegistry", "openshift-samples", "Insights", "baremetal", "Console", "NodeTuning", "Ingress")
+_CAPABILITIES_MAX = 25  # a real server refuses the rule below without a bound: it estimates its cost
+
 
 def crds() -> list[Schema]:
     return [_hosted_cluster(), node_pool(), _hosted_control_plane()]
@@ -264,13 +267,18 @@ def _hosted_cluster() -> Schema:
         maxLength=35,
         **rules(rule(f"self.matches('{date}') || self in ['true', 'True', 'false', 'False']", pause)),
     )
+    capabilities = array(enum(*_CAPABILITIES), maxItems=_CAPABILITIES_MAX, **{"x-kubernetes-list-type": "atomic"})
     spec["capabilities"] = open_obj(
-        {"enabled": array(string()), "disabled": array(string())},
+        {"enabled": capabilities, "disabled": capabilities},
         **rules(
             rule(
                 "!has(self.enabled) || !has(self.disabled) || self.enabled.all(e, !(e in self.disabled))",
                 "Capabilities can not be both enabled and disabled at once.",
-            )
+            ),
+            rule(
+                "!has(self.disabled) || !('Ingress' in self.disabled) || 'Console' in self.disabled",
+                "Ingress capability can only be disabled if Console capability is also disabled",
+            ),
         ),
     )
     status = open_obj(

@@ -1,0 +1,195 @@
+"""A lab on a plain Kubernetes cluster: our definitions and objects on it, everything else in this process."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from labsim.controllers.runtime.effects import Unreachable
+from labsim.errors import LabError
+from labsim.hub.client import HubClient
+from labsim.hub.plain import definitions
+from labsim.hub.plain.client import PlainClient
+from labsim.hub.plain.connection import ClusterAccess, ClusterConnection
+from labsim.hub.plain.in_world_time import InWorldTime
+from labsim.hub.plain.marks import new_lab_id
+from labsim.hub.plain.scope import Scope
+from labsim.hub.plain.server import PlainServer
+from labsim.hub.plain.sweep import sweep
+from labsim.kube.crds import hub_crds
+from labsim.kube.errors import ApiError
+from labsim.kube.writes import AdmissionHook
+from labsim.lab.ledger import CREATED, Entry, Ledger, Remover
+from labsim.lab.opening import HubChoice, OpenLab
+from labsim.lab.sizes import Sizes
+from labsim.model.kinds import NAMESPACE, SERVICE_ACCOUNT
+from labsim.model.scenario import LabSpec
+from labsim.world.pace import RealPace
+
+if TYPE_CHECKING:
+    from labsim.world.world import World
+
+DEFAULT_PLAIN_SPEED = 60.0
+LEDGER_KIND = "objects on a cluster"
+
+
+class PlainHub:
+    """A cluster as the hub of one lab."""
+
+    def __init__(self, connection: ClusterConnection, lab_id: str, *, runs_kube_controllers: bool) -> None:
+        self.runs_kube_controllers = runs_kube_controllers
+        self._connection = connection
+        self._lab_id = lab_id
+        self._server: PlainServer | None = None
+
+    def connect(self, world: World) -> PlainServer:
+        pace = world.pace
+        if not isinstance(pace, RealPace):
+            raise LabError("a hub outside the process needs paced time", hint="give a --speed above 0")
+        self._server = PlainServer(
+            self._connection,
+            Scope(self._lab_id),
+            world,
+            InWorldTime(pace.start_s, pace.speed, world.now),
+            lambda kind: world.missed("hub", kind.kind),
+        )
+        return self._server
+
+    def client(self) -> HubClient:
+        return PlainClient(self._connected)
+
+    def admit(self, hooks: Sequence[AdmissionHook]) -> None:
+        self._connected.admission.extend(hooks)
+
+    def close(self) -> None:
+        """End its watches and requests; nothing is removed."""
+        if self._server is not None:
+            self._server.close()
+
+    @property
+    def _connected(self) -> PlainServer:
+        if self._server is None:
+            raise RuntimeError("no world is connected to this hub")
+        return self._server
+
+
+def open_plain_lab(
+    spec: LabSpec,
+    *,
+    hub: HubChoice,
+    name: str,
+    folder: Path,
+    ledger: Path,
+    sizes: Sizes,
+    seed: str,
+    speed: float,
+    history: IO[bytes] | None = None,
+    port: int = 0,
+) -> OpenLab:
+    """A lab on the cluster of a kubeconfig. LabError, and nothing touched, where the cluster has kinds of its own that
+    we would simulate."""
+    from labsim.lab.virtual_machines import open_paced_lab
+
+    access = ClusterAccess(kubeconfig=hub.kubeconfig or default_kubeconfig(), context=hub.context)
+    connection = ClusterConnection(access)
+    with answering(connection):
+        cluster = cluster_identity(connection)
+        definitions.check(connection, hub_crds())
+        external = (
+            has_kube_controllers(connection) if hub.kube_controllers == "auto" else hub.kube_controllers == "external"
+        )
+    lab_id = new_lab_id(name)
+    journal = Ledger(ledger)
+    detail = {
+        "cluster": cluster,
+        "kubeconfig": str(access.kubeconfig.resolve()),
+        "context": access.context,
+        "kubeControllers": "external" if external else "simulated",
+    }
+    journal.intend(LEDGER_KIND, lab_id, mark=lab_id, detail=detail)
+    plain = PlainHub(connection, lab_id, runs_kube_controllers=external)
+
+    def leave() -> None:
+        plain.close()
+        remove_objects(Entry(kind=LEDGER_KIND, identity=lab_id, mark=lab_id, state=CREATED, detail=detail))
+        journal.removed(LEDGER_KIND, lab_id)
+
+    try:
+        with answering(connection):
+            definitions.install(connection, hub_crds(), lab_id)
+        opened = open_paced_lab(
+            spec,
+            name=name,
+            folder=folder,
+            sizes=sizes,
+            seed=seed,
+            speed=speed or DEFAULT_PLAIN_SPEED,
+            history=history,
+            port=port,
+            hub=plain,
+        )
+    except BaseException as failed:
+        try:
+            leave()
+        except LabError as left:
+            reason = failed if isinstance(failed, LabError) else LabError(str(failed))
+            raise LabError(
+                f"{reason.message}; what was made so far could not be removed: {left.message}",
+                hint=" ".join(hint for hint in (reason.hint, left.hint) if hint),
+            ) from failed
+        raise
+    opened.at_last(leave)
+    return opened
+
+
+def default_kubeconfig() -> Path:
+    """Where kubectl looks: `$KUBECONFIG`, or `~/.kube/config`."""
+    return Path(os.environ.get("KUBECONFIG") or Path.home() / ".kube" / "config")
+
+
+@contextlib.contextmanager
+def answering(connection: ClusterConnection) -> Iterator[None]:
+    """A block in which a cluster that does not answer, or that refuses, is an error of the lab's."""
+    try:
+        yield
+    except Unreachable as away:
+        raise LabError(f"the cluster does not answer: {away}", hint="is it up? see --kubeconfig, --context") from away
+    except ApiError as error:
+        raise LabError(
+            f"the cluster at {connection.url} refuses: {error.message}", hint="the user has to be its administrator"
+        ) from error
+
+
+def cluster_identity(connection: ClusterConnection) -> str:
+    """What tells a cluster from another one at the same address: the uid of its kube-system namespace."""
+    return str(connection.call("GET", NAMESPACE.path("", "kube-system"))["metadata"]["uid"])
+
+
+def has_kube_controllers(connection: ClusterConnection) -> bool:
+    """Whether somebody ends namespaces and collects garbage: it would have made the first ServiceAccount too."""
+    try:
+        connection.call("GET", SERVICE_ACCOUNT.path("default", "default"))
+    except ApiError as error:
+        if error.code == 404:
+            return False
+        raise
+    return True
+
+
+def remove_objects(entry: Entry) -> None:
+    """Take a lab off its cluster, by what the ledger says. Quiet where the cluster is another one now."""
+    kubeconfig = Path(entry.detail["kubeconfig"])
+    connection = ClusterConnection(ClusterAccess(kubeconfig=kubeconfig, context=entry.detail["context"]))
+    try:
+        with answering(connection):
+            if cluster_identity(connection) == entry.detail["cluster"]:
+                sweep(connection, entry.mark, ends_namespaces=entry.detail["kubeControllers"] == "simulated")
+    finally:
+        connection.close()
+
+
+def removers() -> dict[str, Remover]:
+    return {LEDGER_KIND: remove_objects}
