@@ -41,6 +41,7 @@ from labsim.world.pace import Pace
 from labsim.world.world import World
 
 ISO_WITHIN_S = 300.0
+ISO_REAL_FLOOR_S = 20.0  # a fast world still has to wait for slow disks, hubs and hypervisors
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,7 +216,7 @@ class Lab:
             found = self.hub.get(INFRA_ENV, namespace, infra_env.name)
             return "" if found is None else str(dig(found, "status", "isoDownloadURL", default=""))
 
-        if not self.run_until(lambda: bool(url()), self.now() + ISO_WITHIN_S):
+        if not self.run_until(lambda: bool(url()), self.now() + self._iso_within_s()):
             found = self.hub.get(INFRA_ENV, namespace, infra_env.name) or {}
             conditions = orjson.dumps(dig(found, "status", "conditions", default=[])).decode()
             raise LabError(
@@ -223,6 +224,9 @@ class Lab:
                 hint=f"its conditions: {conditions}",
             )
         return self._download(url())
+
+    def _iso_within_s(self) -> float:
+        return self.world.pace.floor_s(ISO_WITHIN_S, ISO_REAL_FLOOR_S)
 
     def _download(self, url: str) -> Path:
         path = self.options.folder / "iso" / f"{hashlib.blake2b(url.encode(), digest_size=10).hexdigest()}.iso"
@@ -261,7 +265,7 @@ class Lab:
             self.world.changes += 1
 
         self.world.answer(endpoint, request, answered)
-        self.run_until(lambda: bool(answers), self.now() + ISO_WITHIN_S)
+        self.run_until(lambda: bool(answers), self.now() + self._iso_within_s())
         if not answers:
             raise LabError(f"{request.host} did not answer within {ISO_WITHIN_S:.0f} s")
         value, error = answers[0]

@@ -53,7 +53,7 @@ class PlainHub:
             self._connection,
             Scope(self._lab_id),
             world,
-            InWorldTime(pace.start_s, pace.speed, world.now),
+            InWorldTime(pace.in_world_of, world.now),
             lambda kind: world.missed("hub", kind.kind),
         )
         return self._server
@@ -142,6 +142,8 @@ def open_plain_lab(
             ) from failed
         raise
     opened.at_last(leave)
+    if isinstance(opened.lab.world.pace, RealPace):
+        opened.lab.world.pace.begin()
     return opened
 
 

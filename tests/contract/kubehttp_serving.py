@@ -1,4 +1,7 @@
-"""An embedded hub on a loopback port, for contract tests: its API server runs on one thread, as a world's does."""
+"""The API servers that the contract tests run against: the embedded hub on a loopback port, and a real kube-apiserver.
+
+The embedded one runs on one thread, as a world's does. The real one gets our definitions and the rights of the reader.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +11,24 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+from real_api_server import RealApiServer, real_api_server
 
 from labsim.edge_time import real_s
 from labsim.entropy import Entropy
 from labsim.hub.embedded.edge import HttpsEdge
 from labsim.hub.embedded.identity import HubAuthority, new_token
 from labsim.hub.embedded.kubeconfig import write_kubeconfig
+from labsim.hub.plain.connection import ClusterAccess, ClusterConnection
+from labsim.hub.plain.definitions import install
 from labsim.kube.authentication import authenticator
 from labsim.kube.authorization import VIEWERS
 from labsim.kube.crds import hub_crds
 from labsim.kube.http import KubeHttp
 from labsim.kube.server import ApiServer
 from labsim.kube.users import ADMIN, User
+from labsim.model.kinds import CLUSTER_ROLE_BINDING
 
 
 class RealClock:
@@ -72,13 +80,52 @@ class Hub:
                 future.set_exception(error)
 
 
+SERVERS = ("embedded", "kube-apiserver")
+
+
+class Served(Protocol):
+    """How to reach an API server under test."""
+
+    @property
+    def url(self) -> str: ...
+    @property
+    def kubeconfig(self) -> Path: ...
+    @property
+    def reader_kubeconfig(self) -> Path: ...
+
+
 @contextlib.contextmanager
-def serving(folder: Path) -> Iterator[Hub]:
+def serving(folder: Path, server: str = "embedded") -> Iterator[Served]:
+    """One of SERVERS; a real one is skipped, with the reason, where its binaries are not given."""
+    if server == "kube-apiserver":
+        with real_api_server(folder) as real:
+            _prepare(real)
+            yield real
+        return
     hub = Hub(folder)
     try:
         yield hub
     finally:
         hub.close()
+
+
+def _prepare(real: RealApiServer) -> None:
+    """Our definitions, and the reader's rights, as the embedded hub has them from the start."""
+    connection = ClusterConnection(ClusterAccess(kubeconfig=real.kubeconfig))
+    try:
+        install(connection, hub_crds(), "contract")
+        binding = {
+            "metadata": {"name": "reader"},
+            "roleRef": {
+                "apiGroup": CLUSTER_ROLE_BINDING.group,
+                "kind": "ClusterRole",
+                "name": "system:aggregate-to-view",
+            },
+            "subjects": [{"kind": "User", "name": "reader", "apiGroup": CLUSTER_ROLE_BINDING.group}],
+        }
+        connection.call("POST", CLUSTER_ROLE_BINDING.path(), body=binding)
+    finally:
+        connection.close()
 
 
 WIDGETS = {

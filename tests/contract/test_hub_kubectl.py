@@ -1,4 +1,4 @@
-"""The real kubectl against the embedded hub: the commands that people and scripts use."""
+"""The real kubectl against the embedded hub and a real kube-apiserver: the commands that people and scripts use."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kubehttp_serving import WIDGETS, Hub, serving
+from kubehttp_serving import SERVERS, WIDGETS, Served, serving
 
 pytestmark = [
     pytest.mark.kubectl,
@@ -24,14 +24,14 @@ TIMEOUT_S = 30
 Run = Callable[..., str]
 
 
-@pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
-    with serving(tmp_path_factory.mktemp("hub")) as made:
+@pytest.fixture(scope="module", params=SERVERS)
+def hub(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with serving(tmp_path_factory.mktemp("hub"), request.param) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
-def environment(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def environment(hub: Served, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     home = tmp_path_factory.mktemp("home")  # kubectl keeps its discovery cache there
     return {"KUBECONFIG": str(hub.kubeconfig), "HOME": str(home), "PATH": os.environ["PATH"]}
 
@@ -136,7 +136,7 @@ def test_scale_and_status(run: Run) -> None:
     assert lines(run("-n", "lab", "get", "wd", "scaled", "-o", "wide"))[0] == ["NAME", "SIZE", "READY", "COLOR", "AGE"]
 
 
-def test_wait_hears_of_a_later_change_and_of_a_deletion(run: Run, hub: Hub, environment: dict[str, str]) -> None:
+def test_wait_hears_of_a_later_change_and_of_a_deletion(run: Run, hub: Served, environment: dict[str, str]) -> None:
     run("create", "-f", "-", stdin=widget("awaited", size=1))
     for awaited, change in (
         ("--for=jsonpath={.spec.size}=2", ("patch", "wd", "awaited", "--type=merge", "-p", '{"spec":{"size":2}}')),
@@ -200,7 +200,7 @@ def test_lists_over_several_pages(run: Run) -> None:
     assert [name for name in names if "page-" in name] == [f"configmap/page-{number}" for number in range(5)]
 
 
-def test_rights(run: Run, hub: Hub) -> None:
+def test_rights(run: Run, hub: Served) -> None:
     assert run("auth", "can-i", "create", "secrets").strip() == "yes"
     assert "system:masters" in run("auth", "whoami")
     reader = hub.reader_kubeconfig

@@ -1,4 +1,4 @@
-"""The official Python client against the embedded hub: typed, custom objects and dynamic."""
+"""The official Python client against the embedded hub and a real kube-apiserver: typed, custom objects and dynamic."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from kubehttp_serving import WIDGETS, Hub, serving
+from kubehttp_serving import SERVERS, WIDGETS, Served, serving
 
 kubernetes = pytest.importorskip("kubernetes", reason="the Python client is missing; pip install kubernetes")
 from kubernetes import client, config, dynamic, watch  # noqa: E402
@@ -16,14 +16,14 @@ from kubernetes.client.rest import ApiException  # noqa: E402
 GROUP = ("contract.test", "v1")
 
 
-@pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
-    with serving(tmp_path_factory.mktemp("hub")) as made:
+@pytest.fixture(scope="module", params=SERVERS)
+def hub(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with serving(tmp_path_factory.mktemp("hub"), request.param) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
-def api(hub: Hub) -> Iterator[Any]:
+def api(hub: Served) -> Iterator[Any]:
     made = config.new_client_from_config(config_file=str(hub.kubeconfig))
     client.CoreV1Api(made).create_namespace({"metadata": {"name": "lab"}})
     client.ApiextensionsV1Api(made).create_custom_resource_definition(WIDGETS)
@@ -120,7 +120,7 @@ def test_a_watch_ends_at_its_timeout_and_says_410_for_a_start_that_is_gone(api: 
     assert gone.value.status == 410
 
 
-def test_version_and_refused_tokens(api: Any, hub: Hub) -> None:
+def test_version_and_refused_tokens(api: Any, hub: Served) -> None:
     assert client.VersionApi(api).get_code().major == "1"
     settings = client.Configuration(host=hub.url)
     settings.verify_ssl = True

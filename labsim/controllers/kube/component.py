@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from labsim.controllers.kube.claims import claim_protection
 from labsim.controllers.kube.garbage import HOSTED_KINDS, HUB_KINDS, GarbageCollector
 from labsim.controllers.kube.namespaces import Namespaces
 from labsim.controllers.runtime.effects import Controller, Handler, Key
@@ -11,7 +12,7 @@ from labsim.model.kinds import EVENT
 
 
 class KubeControllers:
-    """Garbage collection on the hub and in hosted clusters, and the end of namespaces.
+    """Garbage collection on the hub and in hosted clusters, the end of namespaces and of volume claims.
 
     `on_hub` of False leaves the hub to the controllers that run there.
     """
@@ -23,7 +24,7 @@ class KubeControllers:
         self._controllers: tuple[Controller, ...] = (hosted,)
         if on_hub:
             collector = GarbageCollector(HUB_KINDS).controller()
-            self._controllers = (collector, hosted, Namespaces((*HUB_KINDS, EVENT)).controller())
+            self._controllers = (collector, hosted, Namespaces((*HUB_KINDS, EVENT)).controller(), claim_protection())
 
     def controllers(self) -> Sequence[Controller]:
         return self._controllers

@@ -15,11 +15,10 @@ SERVER_FIELDS = (*SERVER_TIMES, "deletionGracePeriodSeconds", "selfLink")
 
 
 class InWorldTime:
-    """Translates for a world that began at `start_s` (real and in-world the same) and runs `speed` times as fast."""
+    """Translates, by `in_world_of`: epoch seconds of the machine's clock to in-world seconds. `now` is in-world."""
 
-    def __init__(self, start_s: float, speed: float, now: Callable[[], float]) -> None:
-        self._start_s = start_s
-        self._speed = speed
+    def __init__(self, in_world_of: Callable[[float], float], now: Callable[[], float]) -> None:
+        self._in_world_of = in_world_of
         self._now = now
 
     def shown(self, obj: Object) -> Object:
@@ -28,14 +27,9 @@ class InWorldTime:
         for field in SERVER_TIMES:
             written = metadata.get(field)
             if written:
-                metadata[field] = timestamp(self._in_world_s(parse_timestamp(written)))
+                in_world_s = self._in_world_of(parse_timestamp(written))
+                metadata[field] = timestamp(min(in_world_s, self._now()))  # clocks differ: nothing is yet to be
         return obj
-
-    def _in_world_s(self, real_s: float) -> float:
-        """Never later than now; what was before the world began keeps its time."""
-        if real_s < self._start_s:
-            return real_s
-        return min(self._start_s + (real_s - self._start_s) * self._speed, self._now())
 
 
 def without_server_fields(obj: Object) -> Object:
