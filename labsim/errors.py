@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
+import errno
+from collections.abc import Iterator
 
 
 class ExitCode(enum.IntEnum):
@@ -35,8 +38,10 @@ class InvalidFile(LabsimError):
     exit_code = ExitCode.USAGE
 
     def __init__(self, source: str, problems: list[tuple[str, str, str]]) -> None:
-        lines = [f"{path}: {text}" + (f" ({advice})" if advice else "") for path, text, advice in problems]
-        super().__init__(f"{source} has {len(problems)} mistake(s):\n  " + "\n  ".join(lines))
+        lines = [
+            (f"{path}: " if path else "") + text + (f" ({advice})" if advice else "") for path, text, advice in problems
+        ]
+        super().__init__(f"{source}: {len(problems)} mistake(s)\n  " + "\n  ".join(lines))
         self.source = source
         self.problems = problems
 
@@ -57,3 +62,36 @@ class CheckFailed(LabsimError):
     """An expectation or invariant of a scenario does not hold."""
 
     exit_code = ExitCode.CHECK_FAILED
+
+
+class NothingSelected(LabsimError):
+    """What was asked for names nothing that is there."""
+
+    exit_code = ExitCode.NOTHING_SELECTED
+
+
+_ADVICE = {
+    errno.ENOSPC: "free some disk space, or choose a place on another disk",
+    errno.EDQUOT: "free some of your quota, or choose a place on another disk",
+    errno.EROFS: "choose a place that can be written",
+    errno.EACCES: "choose a place where you may write",
+    errno.EPERM: "choose a place where you may write",
+    errno.EMFILE: "allow more open files (ulimit -n)",
+    errno.ENFILE: "this machine has too many open files",
+}
+
+
+def refused_by_system(error: OSError, doing: str) -> LabError:
+    """What the operating system refused, as a LabError: `doing` is what was tried, for example "writing x"."""
+    where = f" ({error.filename})" if error.filename and str(error.filename) not in doing else ""
+    hint = _ADVICE.get(error.errno or 0, "look at the place that is named")
+    return LabError(f"{doing}: {error.strerror or error}{where}", hint=hint)
+
+
+@contextlib.contextmanager
+def system_errors(doing: str) -> Iterator[None]:
+    """A block in which what the operating system refuses becomes a LabError."""
+    try:
+        yield
+    except OSError as error:
+        raise refused_by_system(error, doing) from error

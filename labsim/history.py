@@ -152,6 +152,11 @@ class History:
                     fields["patch"] = patch
         self.record("write", **fields)
 
+    def stop_writing(self) -> None:
+        """No line is written any more, though listeners go on hearing: the run that it belongs to is over."""
+        self.flush()
+        self._sink = None
+
     def flush(self) -> None:
         if self._sink is not None:
             self._sink.flush()

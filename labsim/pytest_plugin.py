@@ -17,19 +17,25 @@ if TYPE_CHECKING:
     from labsim.scenario.verdicts import RunResult
 
 MARK = b"apiVersion: labsim/"
+HEAD_BYTES = 4096
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("labsim")
     group.addoption("--labsim-seed", default="1", help="seed of the labs (default 1)")
     group.addoption("--labsim-machines", default="simulated", help="simulated or libvirt (default simulated)")
+    group.addoption("--labsim-profile", default="default", help="machine sizes: default or small (default default)")
+    group.addoption("--labsim-speed", default=0.0, type=float, help="paced time; virtual time without it, 15 for VMs")
 
 
 def pytest_collect_file(parent: pytest.Collector, file_path: Path) -> pytest.Collector | None:
     if file_path.suffix not in (".yaml", ".yml"):
         return None
-    with file_path.open("rb") as file:
-        head = file.read(400)
+    try:
+        with file_path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    except OSError:
+        return None  # not ours to report: this plugin sees every YAML file of every project
     return ScenarioFile.from_parent(parent, path=file_path) if MARK in head else None
 
 
@@ -44,13 +50,17 @@ class ScenarioItem(pytest.Item):
     """Runs a scenario; its failure text is the page of the step that failed."""
 
     def runtest(self) -> None:
-        result = _run(self.path, str(self.config.getoption("--labsim-seed")), _machines(self.config), None)
+        result = _run(self.path, self.config)
         if result.verdict != "passed":
             raise ScenarioFailed(result)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        from labsim.errors import LabsimError
+
         if isinstance(excinfo.value, ScenarioFailed):
             return excinfo.value.page()
+        if isinstance(excinfo.value, LabsimError):
+            return f"{excinfo.value.message}\n  hint: {excinfo.value.hint}"
         return super().repr_failure(excinfo, style)
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
@@ -74,11 +84,7 @@ class ScenarioFailed(AssertionError):
         return "\n".join(lines)
 
 
-def _machines(config: pytest.Config) -> str:
-    return str(config.getoption("--labsim-machines"))
-
-
-def _run(path: Path, seed: str, machines: str, folder: Path | None) -> RunResult:
+def _run(path: Path, config: pytest.Config) -> RunResult:
     import tempfile
 
     from labsim.lab.opening import open_lab
@@ -89,23 +95,20 @@ def _run(path: Path, seed: str, machines: str, folder: Path | None) -> RunResult
 
     scenario = load_scenario(path)
     with tempfile.TemporaryDirectory(prefix="labsim-") as made:
-        place = folder or Path(made)
-        opened = open_lab(
+        place = Path(made)
+        with open_lab(
             scenario.spec.lab,
             name=scenario.metadata.name,
             folder=place,
             ledger=place / "ledger.jsonl",
-            machines=machines,
-            sizes=sizes_of("default"),
-            seed=seed,
-            speed=0.0,
-        )
-        try:
+            machines=str(config.getoption("--labsim-machines")),
+            sizes=sizes_of(str(config.getoption("--labsim-profile"))),
+            seed=str(config.getoption("--labsim-seed")),
+            speed=float(config.getoption("--labsim-speed")),
+        ) as opened:
             subject: Any = ScenarioLab(opened.lab)
             opened.lab.make()
             return run_scenario(subject, scenario)
-        finally:
-            opened.close()
 
 
 @pytest.fixture
@@ -115,32 +118,35 @@ def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[st
     The lab it returns is a `labsim.scenario.subject.ScenarioLab`: `hub`, `driver`, `agents()`, `run_until(...)`; time
     is virtual and moves only inside `run_until`. Everything is removed at the end of the test.
     """
-    from labsim.lab.opening import OpenLab, open_lab
+    from contextlib import ExitStack
+
+    from labsim.lab.opening import open_lab
     from labsim.lab.sizes import sizes_of
     from labsim.model.scenario import load_scenario, parse_scenario
     from labsim.scenario.subject import ScenarioLab
 
-    opened: list[OpenLab] = []
+    labs = 0
 
     def make(source: str | Path) -> ScenarioLab:
         text = str(source)
         scenario = parse_scenario(text) if "\n" in text else load_scenario(Path(source))
-        folder = tmp_path / f"lab-{len(opened)}"
-        one = open_lab(
-            scenario.spec.lab,
-            name=scenario.metadata.name,
-            folder=folder,
-            ledger=folder / "ledger.jsonl",
-            machines="simulated",
-            sizes=sizes_of("default"),
-            seed=str(request.config.getoption("--labsim-seed")),
-            speed=0.0,
+        nonlocal labs
+        folder, labs = tmp_path / f"lab-{labs}", labs + 1
+        one = stack.enter_context(
+            open_lab(
+                scenario.spec.lab,
+                name=scenario.metadata.name,
+                folder=folder,
+                ledger=folder / "ledger.jsonl",
+                machines="simulated",
+                sizes=sizes_of("default"),
+                seed=str(request.config.getoption("--labsim-seed")),
+                speed=0.0,
+            )
         )
-        opened.append(one)
         subject = ScenarioLab(one.lab)
         one.lab.make()
         return subject
 
-    yield make
-    for one in opened:
-        one.close()
+    with ExitStack() as stack:
+        yield make

@@ -15,15 +15,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import orjson
-
+from labsim.cli.output import Format, print_document
 from labsim.edge_time import monotonic_s, wait_s
 from labsim.errors import ExitCode, LabError, UsageError
 
 START_WITHIN_S = 30.0
 
 
-def run_bench(what: str, *, agents: int, output: str) -> int:
+def run_bench(what: str, *, agents: int, output: Format) -> int:
     """Run the named measurements (start, story, agents, or all) and print a row for each figure."""
     known: dict[str, Callable[[], list[dict[str, Any]]]] = {
         "start": _start,
@@ -33,8 +32,8 @@ def run_bench(what: str, *, agents: int, output: str) -> int:
     if what != "all" and what not in known:
         raise UsageError(f"unknown measurement {what!r}", hint=f"known: all, {', '.join(known)}")
     rows = [row for name, measure in known.items() if what in ("all", name) for row in measure()]
-    if output == "json":
-        sys.stdout.write(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode() + "\n")
+    if output in (Format.JSON, Format.YAML):
+        print_document(rows, output)
     else:
         for row in rows:
             sys.stdout.write(f"{row['what']:<58} {row['value']:>12} {row['unit']}\n")

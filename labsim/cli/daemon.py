@@ -1,38 +1,63 @@
-"""The process of a lab that `labsim up` leaves open. Not for people: `labsim up --foreground` is."""
+"""The process of a lab that `labsim up` or `labsim run --keep` leaves open. Not for people: `up --foreground` is."""
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
+from typing import Any
 
+import orjson
+
+from labsim.cli.background import report
+from labsim.cli.outcome import carried_out
 from labsim.errors import ExitCode, LabsimError
-from labsim.lab.daemon import serve_lab
 from labsim.lab.folder import LabFolder
 from labsim.lab.interruption import interrupt_once
-from labsim.model.scenario import load_scenario
 
 
 def main(arguments: list[str]) -> int:
-    """FOLDER SCENARIO MACHINES PROFILE SEED SPEED PORT."""
-    folder, scenario, machines, profile, seed, speed, port = arguments
+    """up|run and a JSON object."""
+    verb, options = arguments[0], orjson.loads(arguments[1])
     interrupt_once()
+    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s", stream=sys.stderr)
+    return carried_out(lambda: _carry(verb, options))
+
+
+def _carry(verb: str, options: dict[str, Any]) -> int:
     try:
-        return serve_lab(
-            LabFolder(Path(folder)),
-            load_scenario(Path(scenario)),
-            machines=machines,
-            profile=profile,
-            seed=seed,
-            speed=float(speed),
-            port=int(port),
-            talk=lambda text: print(text, file=sys.stderr, flush=True),
-        )
+        return _run(options) if verb == "run" else _up(options)
     except LabsimError as error:
-        print(error.message, file=sys.stderr)
-        print(error.hint, file=sys.stderr)
+        report({"ok": False, "message": error.message, "hint": error.hint, "exit_code": int(error.exit_code)})
         return int(error.exit_code)
-    except KeyboardInterrupt:
-        return int(ExitCode.INTERRUPTED)
+    except OSError as error:
+        from labsim.errors import refused_by_system
+
+        refused = refused_by_system(error, "the lab did not come up")
+        report({"ok": False, "message": refused.message, "hint": refused.hint, "exit_code": int(ExitCode.LAB_FAILED)})
+        return int(ExitCode.LAB_FAILED)
+
+
+def _up(options: dict[str, Any]) -> int:
+    from labsim.lab.daemon import serve_lab
+    from labsim.lab.up_choice import UpChoice
+    from labsim.model.scenario import load_scenario
+
+    folder = LabFolder(Path(options.pop("folder")))
+    scenario = load_scenario(Path(options.pop("scenario")))
+    return serve_lab(folder, scenario, UpChoice(**options), ready=lambda: report({"ok": True}, folder.log))
+
+
+def _run(options: dict[str, Any]) -> int:
+    from labsim.cli.progress import TerminalProgress
+    from labsim.cli.run_once import RunChoice, run_and_keep
+    from labsim.model.scenario import load_scenario
+    from labsim.report.run_directory import RunDirectory
+
+    path, directory = Path(options.pop("scenario")), RunDirectory(Path(options.pop("directory")))
+    folder = LabFolder(Path(options.pop("folder")))
+    choice = RunChoice(**options)
+    return run_and_keep(path, load_scenario(path), choice, directory, TerminalProgress(), folder)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ import tempfile
 import threading
 from pathlib import Path
 
-from labsim.errors import ExitCode, UsageError
+from labsim.cli.output import talk
+from labsim.errors import ExitCode, system_errors
 from labsim.hub.embedded.bare import BareHub
 from labsim.hub.embedded.identity import new_token
 from labsim.hub.embedded.token_file import read_token_file
@@ -21,29 +22,32 @@ from labsim.model.scenario import CimRequirement, LabSpec
 
 def serve_hub(*, port: int, speed: float, seed: str, kubeconfig: Path) -> int:
     """Serve until Ctrl-C; the kubeconfig's path is printed when the hub answers."""
-    if speed <= 0:
-        raise UsageError("--speed must be positive", hint="for example --speed 1")
     spec = LabSpec.model_construct(
         base_domain="krnl.es", cim=CimRequirement(), infra_envs=[], machines=[], namespace="labsim"
     )
-    with tempfile.TemporaryDirectory(prefix="labsim-") as folder:
+    with system_errors("making a folder for the hub's files"):
+        place = tempfile.TemporaryDirectory(prefix="labsim-")
+    with place as folder:
         opened = open_paced_lab(
             spec, name="hub", folder=Path(folder), sizes=sizes_of("default"), seed=seed, speed=speed, port=port
         )
+        written = False
         try:
-            opened.lab.make()
-            if opened.serving is not None:
+            with opened:
+                opened.lab.make()
+                assert opened.serving is not None
                 opened.serving.write_kubeconfig(kubeconfig)
-                sys.stderr.write(f"hub at {opened.serving.url}; end it with Ctrl-C\n")
-            sys.stdout.write(f"{kubeconfig}\n")
-            sys.stdout.flush()
-            world = opened.lab.world
-            world.run_until(lambda: False, world.now() + FOREVER_S)
+                written = True
+                talk(f"hub at {opened.serving.url}; end it with Ctrl-C")
+                sys.stdout.write(f"{kubeconfig}\n")
+                sys.stdout.flush()
+                world = opened.lab.world
+                world.run_until(lambda: False, world.now() + FOREVER_S)
         except KeyboardInterrupt:
-            pass
+            talk("the hub is closed")
         finally:
-            opened.close()
-            kubeconfig.unlink(missing_ok=True)
+            if written:
+                kubeconfig.unlink(missing_ok=True)
     return int(ExitCode.PASSED)
 
 

@@ -6,9 +6,10 @@ import sys
 from pathlib import Path
 
 import orjson
-import yaml
 
+from labsim.cli.output import Format, print_document
 from labsim.errors import ExitCode, UsageError
+from labsim.guest.ignition import IgnitionFailed, parse
 from labsim.lab.folder import cache_root
 from labsim.model.quantities import format_size
 
@@ -21,24 +22,27 @@ def build_iso_file(target: Path, *, kernel: Path | None, modules: Path | None, i
     if ignition is not None:
         try:
             embedded = ignition.read_bytes()
+            parse(embedded)
         except OSError as error:
             raise UsageError(f"{ignition} cannot be read: {error.strerror}") from error
+        except IgnitionFailed as error:
+            raise UsageError(f"{ignition} is no Ignition: {error}", hint="its ignition.version must be 3.x") from error
     image = build_iso(target, cache=cache_root(), kernel=kernel, modules=modules, ignition=embedded)
     sys.stderr.write(f"{format_size(image.size_bytes)}, boots as CD and as disk (BIOS)\n")
     sys.stdout.write(f"{image.path}\n")
     return int(ExitCode.PASSED)
 
 
-def inspect_iso_file(file: Path, *, output: str, show_secrets: bool) -> int:
+def inspect_iso_file(file: Path, *, output: Format, show_secrets: bool) -> int:
     """Print an ISO's layout and its Ignition; secrets are masked unless they are asked for."""
     from labsim.discovery.inspect import inspect_iso
 
     view = inspect_iso(file, show_secrets=show_secrets)
-    if output == "json":
-        sys.stdout.write(orjson.dumps(view.as_document(), option=orjson.OPT_INDENT_2).decode() + "\n")
+    if output in (Format.JSON, Format.YAML):
+        print_document(view.as_document(), output)
         return int(ExitCode.PASSED)
-    if output == "yaml":
-        sys.stdout.write(yaml.safe_dump(view.as_document(), sort_keys=False))
+    if output is Format.NAME:
+        sys.stdout.write(f"{view.volume_id}\n")
         return int(ExitCode.PASSED)
     area = view.ignition_area
     rows = [

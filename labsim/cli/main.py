@@ -9,10 +9,11 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
-import orjson
 import typer
 
-from labsim.errors import ExitCode, LabsimError, UsageError
+from labsim.cli.outcome import carried_out
+from labsim.cli.output import Format, print_document
+from labsim.errors import ExitCode, UsageError
 from labsim.lab.interruption import interrupt_once
 
 app = typer.Typer(
@@ -28,12 +29,17 @@ hub_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The emb
 app.add_typer(hub_app, name="hub")
 
 LabName = Annotated[str, typer.Option("--lab", "-l", help="The lab's name; needed only where several are up.")]
-Output = Annotated[str, typer.Option("--output", "-o", help="table, json, yaml or name.")]
-
-
-def talk(text: str) -> None:
-    """Say something to the person; results go to stdout, talk goes here."""
-    print(text, file=sys.stderr)
+Output = Annotated[Format, typer.Option("--output", "-o", help="How the result is printed.")]
+Speed = Annotated[float, typer.Option(min=0.001, help="In-world seconds per real second.")]
+Port = Annotated[
+    int, typer.Option(min=0, max=65_535, help="The hub's port on the loopback address; 0 is any free one.")
+]
+Connect = Annotated[
+    str,
+    typer.Option(
+        envvar="LABSIM_CONNECT", help="URI of the hypervisor for libvirt machines; your own session by default."
+    ),
+]
 
 
 @app.command()
@@ -48,29 +54,38 @@ def run(
     machines: Annotated[str, typer.Option(help="simulated or libvirt.")] = "simulated",
     profile: Annotated[str, typer.Option(help="Machine sizes: default or small.")] = "default",
     seed: Annotated[str, typer.Option(help="Seed of every generated value and of the interleaving.")] = "1",
-    speed: Annotated[float, typer.Option(help="In-world seconds per real second, where time is paced.")] = 0.0,
+    speed: Annotated[
+        float | None,
+        typer.Option(min=0.001, help="In-world seconds per real second. Virtual time without it; 15 for VMs."),
+    ] = None,
+    connect: Connect = "",
     repeat: Annotated[int, typer.Option(min=1, help="Run each file so often, with seeds seed, seed+1, ...")] = 1,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave the lab open after the run; labsim down removes it.")
+    ] = False,
     run_dir: Annotated[Path | None, typer.Option("--run-dir", help="Where runs are kept; runs/ by default.")] = None,
-    output: Output = "table",
+    output: Output = Format.TABLE,
 ) -> None:
     """Run scenarios; exit 0 only if every one passed."""
-    from labsim.cli.run import run_files
-    from labsim.lab.opening import HubChoice
+    from labsim.cli.run import RunOptions, run_files
 
     _collect_seldom()
-    raise typer.Exit(
-        run_files(
-            files,
-            hub=HubChoice(name=hub, kubeconfig=kubeconfig, context=context, kube_controllers=kube_controllers),
-            machines=machines,
-            profile=profile,
-            seed=seed,
-            speed=speed,
-            repeat=repeat,
-            run_dir=run_dir,
-            output=output,
-        )
+    options = RunOptions(
+        hub=hub,
+        kubeconfig=kubeconfig,
+        context=context,
+        kube_controllers=kube_controllers,
+        machines=machines,
+        profile=profile,
+        seed=seed,
+        speed=speed or 0.0,
+        connect=connect,
+        repeat=repeat,
+        keep=keep,
+        run_dir=run_dir,
+        output=output,
     )
+    raise typer.Exit(run_files(files, options))
 
 
 @app.command()
@@ -80,26 +95,18 @@ def up(
     machines: Annotated[str, typer.Option(help="simulated or libvirt.")] = "simulated",
     profile: Annotated[str, typer.Option(help="Machine sizes: default or small.")] = "default",
     seed: Annotated[str, typer.Option(help="Seed of every generated value.")] = "1",
-    speed: Annotated[float, typer.Option(help="In-world seconds per real second.")] = 10.0,
-    port: Annotated[int, typer.Option(help="The hub's port on the loopback address; 0 is any free one.")] = 0,
+    speed: Speed = 10.0,
+    connect: Connect = "",
+    port: Port = 0,
     foreground: Annotated[bool, typer.Option("--foreground", help="Stay in this process until Ctrl-C.")] = False,
 ) -> None:
     """Make a lab and leave it open: a hub for kubectl, and machines that commands boot and stop."""
     from labsim.cli.labs import up_lab
+    from labsim.lab.up_choice import UpChoice
 
     _collect_seldom()
-    raise typer.Exit(
-        up_lab(
-            file,
-            name=name,
-            machines=machines,
-            profile=profile,
-            seed=seed,
-            speed=speed,
-            port=port,
-            foreground=foreground,
-        )
-    )
+    choice = UpChoice(machines=machines, profile=profile, seed=seed, speed=speed, port=port, connect=connect)
+    raise typer.Exit(up_lab(file, name=name, choice=choice, foreground=foreground))
 
 
 @app.command()
@@ -114,11 +121,29 @@ def down(
 
 
 @app.command()
-def status(lab: LabName = "", output: Output = "table") -> None:
+def status(
+    lab: LabName = "",
+    output: Annotated[
+        str, typer.Option("--output", "-o", help="table, wide, json, yaml, name, or kubeconfig: where that file is.")
+    ] = "table",
+) -> None:
     """Labs, and the machines and agents of one."""
     from labsim.cli.labs import show_status
 
     raise typer.Exit(show_status(lab, output))
+
+
+@app.command()
+def get(
+    kind: Annotated[str, typer.Argument(help="What kubectl takes too: agents, nodepools, np, machines, ...")],
+    name: Annotated[str, typer.Argument(help="Only the objects of this name.")] = "",
+    lab: LabName = "",
+    output: Output = Format.TABLE,
+) -> None:
+    """Show objects of a running lab's hub, in all namespaces."""
+    from labsim.cli.labs import show_objects
+
+    raise typer.Exit(show_objects(lab, kind, name, output))
 
 
 @app.command()
@@ -175,18 +200,17 @@ def console(
 @app.command()
 def check(
     directory: Annotated[Path, typer.Argument(help="A run's directory.")],
-    output: Output = "table",
+    output: Output = Format.TABLE,
 ) -> None:
     """Judge a run again from its directory alone."""
     from labsim.report.run_directory import judge
 
     judgement = judge(directory)
-    if output == "json":
-        print(
-            orjson.dumps(
-                {"verdict": judgement.verdict, "problems": judgement.problems, "objects": judgement.objects}
-            ).decode()
-        )
+    if output is Format.NAME:
+        print(directory)
+    elif output in (Format.JSON, Format.YAML):
+        found = {"verdict": judgement.verdict, "problems": list(judgement.problems), "objects": judgement.objects}
+        print_document(found, output)
     else:
         print(f"{judgement.verdict}: {judgement.lines} history lines lead to {judgement.objects} objects")
         for problem in judgement.problems:
@@ -196,18 +220,18 @@ def check(
 
 
 @app.command()
-def schema() -> None:
+def schema(output: Annotated[Format, typer.Option("--output", "-o", help="json or yaml.")] = Format.JSON) -> None:
     """The JSON Schema of scenario files."""
     from labsim.model.scenario import json_schema
 
-    print(orjson.dumps(json_schema(), option=orjson.OPT_INDENT_2).decode())
+    print_document(json_schema(), output)
 
 
 @app.command()
 def bench(
     what: Annotated[str, typer.Argument(help="start, story, agents, or all.")] = "all",
     agents: Annotated[int, typer.Option(help="Agents in the large run.")] = 1000,
-    output: Output = "table",
+    output: Output = Format.TABLE,
 ) -> None:
     """Measure labsim on this machine."""
     from labsim.cli.bench import run_bench
@@ -219,8 +243,8 @@ def bench(
 @hub_app.command()
 def serve(
     kubeconfig: Annotated[Path, typer.Option(help="Where the kubeconfig is written.")] = Path("kubeconfig"),
-    port: Annotated[int, typer.Option(help="Port on the loopback address; 0 is any free one.")] = 0,
-    speed: Annotated[float, typer.Option(help="In-world seconds per real second; not with --bare.")] = 1.0,
+    port: Port = 0,
+    speed: Annotated[float, typer.Option(min=0.001, help="In-world seconds per real second; not with --bare.")] = 1.0,
     seed: Annotated[str, typer.Option(help="Seed of every generated value; not with --bare.")] = "1",
     bare: Annotated[bool, typer.Option("--bare", help="The API alone: no component, no garbage collector.")] = False,
     tokens: Annotated[
@@ -255,7 +279,7 @@ def build(
 @iso_app.command()
 def inspect(
     file: Annotated[Path, typer.Argument(help="Any discovery ISO.")],
-    output: Output = "table",
+    output: Output = Format.TABLE,
     show_secrets: Annotated[bool, typer.Option("--show-secrets", help="Do not mask tokens.")] = False,
 ) -> None:
     """Show what a discovery ISO holds."""
@@ -280,32 +304,28 @@ def _collect_seldom() -> None:
 
 
 def main() -> NoReturn:
-    """The console script: LabsimErrors become one line, a hint and their exit code; anything else is our bug (70)."""
+    """The console script."""
     gc.disable()  # a command's modules are not walked while they are loaded; most commands end before it would pay
     os.environ.setdefault(
         "PYDANTIC_DISABLE_PLUGINS", "__all__"
     )  # else it reads what each installed package says of itself
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s", stream=sys.stderr)
     interrupt_once()
-    code: Any = 0
+    sys.exit(carried_out(_parsed))
+
+
+def _parsed() -> Any:
+    """Carry out the command line. A usage error of its own parser shows itself."""
     try:
-        code = app(standalone_mode=False)  # a typer.Exit is returned as its code
-    except LabsimError as error:
-        talk(f"labsim: {error.message}")
-        if error.hint:
-            talk(f"  hint: {error.hint}")
-        sys.exit(int(error.exit_code))
-    except (KeyboardInterrupt, typer.Abort):
-        talk("labsim: interrupted; what was made is removed")
-        sys.exit(int(ExitCode.INTERRUPTED))
+        return app(standalone_mode=False)  # a typer.Exit is returned as its code
+    except typer.Abort:
+        raise KeyboardInterrupt from None
     except Exception as error:
         show = getattr(error, "show", None)
-        if show is not None and hasattr(error, "exit_code"):  # a usage error of the command line's own parser
-            show()
-            sys.exit(int(ExitCode.USAGE))
-        logging.getLogger("labsim").exception("labsim has a bug")
-        sys.exit(int(ExitCode.INTERNAL))
-    sys.exit(code if isinstance(code, int) else 0)
+        if show is None or not hasattr(error, "exit_code"):
+            raise
+        show()
+        return int(ExitCode.USAGE)
 
 
 if __name__ == "__main__":

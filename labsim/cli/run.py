@@ -1,29 +1,26 @@
-"""`labsim run`: scenario files on labs of their own, one directory for each run."""
+"""`labsim run`: scenario files on labs of their own, one directory for each run, and what they came to together."""
 
 from __future__ import annotations
 
 import dataclasses
-import os
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import orjson
-
+from labsim.cli import background
+from labsim.cli.output import Format, print_document, talk
 from labsim.cli.progress import TerminalProgress
-from labsim.errors import ExitCode, UsageError
-from labsim.lab.folder import LAB_FOLDER, LEDGER, LabFolder, process_started
-from labsim.lab.interruption import uninterrupted
-from labsim.lab.opening import EMBEDDED, HubChoice, OpenLab, open_lab
+from labsim.cli.run_once import RunChoice, RunSummary, run_once
+from labsim.errors import ExitCode, InvalidFile, LabError, UsageError
+from labsim.lab.folder import LabFolder, labs_root
+from labsim.lab.ledger import Ledger
 from labsim.lab.sizes import sizes_of
 from labsim.model.quantities import format_duration
 from labsim.model.scenario import Scenario, load_scenario
-from labsim.report.resources import resource_lines
 from labsim.report.run_directory import RunDirectory
-from labsim.scenario.runner import run_scenario
-from labsim.scenario.subject import ScenarioLab
-from labsim.scenario.verdicts import EXIT_CODES, RunResult, Verdict
+from labsim.scenario.verdicts import EXIT_CODES, Verdict
 
 HUBS = ("embedded", "plain")
 KUBE_CONTROLLERS = ("auto", "simulated", "external")
@@ -31,54 +28,94 @@ MACHINES = ("simulated", "libvirt")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class RunChoice:
-    """What one run is made with."""
+class RunOptions:
+    """The flags of `labsim run`."""
 
+    hub: str
+    kubeconfig: Path | None
+    context: str
+    kube_controllers: str
     machines: str
     profile: str
     seed: str
     speed: float
-    hub: str = "embedded"
+    connect: str
+    repeat: int
+    keep: bool
+    run_dir: Path | None
+    output: Format
 
 
-def run_files(
-    files: list[Path],
-    *,
-    hub: HubChoice,
-    machines: str,
-    profile: str,
-    seed: str,
-    speed: float,
-    repeat: int,
-    run_dir: Path | None,
-    output: str,
-) -> int:
-    """Run every file `repeat` times; the exit code is that of the worst run."""
-    if hub.name not in HUBS:
-        raise UsageError(f"unknown hub {hub.name!r}", hint=f"this version runs on: {', '.join(HUBS)}")
-    if hub.kube_controllers not in KUBE_CONTROLLERS:
-        raise UsageError(f"unknown --kube-controllers {hub.kube_controllers!r}", hint=", ".join(KUBE_CONTROLLERS))
-    if machines not in MACHINES:
-        raise UsageError(f"unknown machines {machines!r}", hint=f"known: {', '.join(MACHINES)}")
-    if speed < 0:
-        raise UsageError("--speed must be positive", hint="for example --speed 20")
-    sizes_of(profile)
-    scenarios = [(path, load_scenario(path)) for path in files]
-    progress = TerminalProgress()
-    results: list[tuple[RunResult, Path]] = []
-    for path, scenario in scenarios:
-        for index in range(repeat):
+def run_files(files: list[Path], options: RunOptions) -> int:
+    """Run every file `repeat` times; the exit code is that of the worst run. Nothing is begun while a file is wrong."""
+    _check(options)
+    scenarios = load_all(files)
+    alone = len(scenarios) * options.repeat == 1
+    summaries: list[RunSummary] = []
+    try:
+        for path, scenario, seed in _runs(scenarios, options):
             choice = RunChoice(
-                machines=machines,
-                profile=profile,
-                seed=_seed(seed, index),
-                speed=speed,
-                hub=hub.name,
+                lab=scenario.metadata.name,
+                machines=options.machines,
+                profile=options.profile,
+                seed=seed,
+                speed=options.speed,
+                connect=options.connect,
+                keep=options.keep,
+                hub=options.hub,
+                kubeconfig="" if options.kubeconfig is None else str(options.kubeconfig),
+                context=options.context,
+                kube_controllers=options.kube_controllers,
             )
-            directory = _run_directory(run_dir, scenario, choice.seed, alone=len(scenarios) * repeat == 1)
-            results.append((_run_one(path, scenario, choice, hub, directory, progress), directory.path))
-    _print_results(results, output)
-    return _exit_code([result for result, _ in results])
+            place = _place(options.run_dir, scenario, seed, alone=alone)
+            if options.keep:
+                name = scenario.metadata.name if alone else f"{scenario.metadata.name}-seed{seed}"
+                summaries.append(_run_kept(path, choice, place, name))
+            else:
+                summaries.append(run_once(path, scenario, choice, RunDirectory(place), TerminalProgress()))
+    finally:
+        _print(summaries, options.output)
+    return _exit_code(summaries)
+
+
+def load_all(files: list[Path]) -> list[tuple[Path, Scenario]]:
+    """Every file read. Raises one InvalidFile with the mistakes of all of them."""
+    scenarios: list[tuple[Path, Scenario]] = []
+    wrong: list[InvalidFile] = []
+    for path in files:
+        try:
+            scenarios.append((path, load_scenario(path)))
+        except InvalidFile as error:
+            wrong.append(error)
+    if len(wrong) == 1:
+        raise wrong[0]
+    if wrong:
+        problems = [
+            (" ".join(part for part in (error.source, place) if part), text, advice)
+            for error in wrong
+            for place, text, advice in error.problems
+        ]
+        raise InvalidFile(f"{len(wrong)} of {len(files)} files are wrong", problems)
+    return scenarios
+
+
+def _check(options: RunOptions) -> None:
+    if options.hub not in HUBS:
+        raise UsageError(f"unknown hub {options.hub!r}", hint=f"this version runs on: {', '.join(HUBS)}")
+    if options.kube_controllers not in KUBE_CONTROLLERS:
+        hint = ", ".join(KUBE_CONTROLLERS)
+        raise UsageError(f"unknown --kube-controllers {options.kube_controllers!r}", hint=hint)
+    if options.keep and options.hub != "embedded":
+        raise UsageError("--keep works with the embedded hub only", hint="leave --keep or --hub out")
+    if options.machines not in MACHINES:
+        raise UsageError(f"unknown machines {options.machines!r}", hint=f"known: {', '.join(MACHINES)}")
+    sizes_of(options.profile)
+
+
+def _runs(scenarios: list[tuple[Path, Scenario]], options: RunOptions) -> Iterator[tuple[Path, Scenario, str]]:
+    for path, scenario in scenarios:
+        for index in range(options.repeat):
+            yield path, scenario, _seed(options.seed, index)
 
 
 def _seed(seed: str, index: int) -> str:
@@ -87,107 +124,67 @@ def _seed(seed: str, index: int) -> str:
     return str(int(seed) + index) if seed.lstrip("-").isdigit() else f"{seed}-{index}"
 
 
-def _run_directory(run_dir: Path | None, scenario: Scenario, seed: str, *, alone: bool) -> RunDirectory:
+def _place(run_dir: Path | None, scenario: Scenario, seed: str, *, alone: bool) -> Path:
     """The place given, for a single run; else a numbered folder per run below it (or below runs/)."""
     if run_dir is not None and alone:
-        return RunDirectory(run_dir)
+        return run_dir
     parent = run_dir or Path("runs")
     number = 1
     while (path := parent / f"{scenario.metadata.name}-seed{seed}-{number}").exists():
         number += 1
-    return RunDirectory(path)
+    return path
 
 
-def _run_one(
-    path: Path,
-    scenario: Scenario,
-    choice: RunChoice,
-    hub: HubChoice,
-    directory: RunDirectory,
-    progress: TerminalProgress,
-) -> RunResult:
-    directory.write_inputs(path.read_text(), {**dataclasses.asdict(choice), "replay": _replay_line(path, choice)})
-    progress.talk(f"{scenario.metadata.name}: seed {choice.seed}, {choice.machines} machines")
-    lab_folder = LabFolder(directory.path.resolve() / LAB_FOLDER)
-    lab_folder.make()
-    folder = lab_folder.path
-    lab_folder.write_facts({"pid": os.getpid(), "process_started": process_started(os.getpid())})
-    with directory.open_history() as history:
-        opened: OpenLab | None = None
-        try:
-            opened = open_lab(
-                scenario.spec.lab,
-                name=scenario.metadata.name,
-                folder=folder,
-                ledger=directory.path / LEDGER,
-                machines=choice.machines,
-                sizes=sizes_of(choice.profile),
-                seed=choice.seed,
-                speed=choice.speed,
-                history=history,
-                talk=progress.talk,
-                hub=hub,
-            )
-            subject: Any = ScenarioLab(opened.lab)
-            opened.lab.make()
-            result = run_scenario(subject, scenario, progress)
-            history.flush()
-            directory.write_resources(resource_lines(opened.lab.world))
-            directory.write_consoles({name: opened.lab.console_of(name) for name in opened.lab.machine_names()})
-            failures = opened.lab.world.engine.failures
-            if failures:
-                progress.talk(f"{len(failures)} reconcile(s) failed unexpectedly; the first: {failures[0]}")
-        finally:
-            with uninterrupted():
-                if opened is not None:
-                    opened.close()
-                shutil.rmtree(folder, ignore_errors=True)
-    directory.write_result(result)
-    for violation in result.violations:
-        progress.talk(f"  invariant {violation.invariant} broken at {violation.at_s:.3f} s: {violation.message}")
-    if result.verdict is not Verdict.PASSED:
-        progress.talk(f"  replay: {_replay_line(path, choice)}")
-    return result
+def _run_kept(path: Path, choice: RunChoice, place: Path, name: str) -> RunSummary:
+    """The run in a process of its own, whose lab stays open under a name."""
+    folder = LabFolder(labs_root() / name)
+    folder.must_be_new()
+    arguments: dict[str, Any] = dataclasses.asdict(choice)
+    arguments |= {"scenario": str(path.resolve()), "directory": str(place.resolve()), "folder": str(folder.path)}
+    try:
+        report = background.start("run", arguments, within_s=None, stderr=None)
+    except BaseException:
+        if not Ledger(folder.ledger).pending():
+            shutil.rmtree(folder.path, ignore_errors=True)
+        raise
+    summary = RunSummary(**{**report["summary"], "directory": str(place)})
+    talk(f"lab {folder.name} is kept: export KUBECONFIG={folder.kubeconfig}; labsim down {folder.name} removes it")
+    return summary
 
 
-def _replay_line(path: Path, choice: RunChoice) -> str:
-    line = f"labsim run {path} --machines {choice.machines} --seed {choice.seed}"
-    if choice.hub != EMBEDDED.name:
-        line += f" --hub {choice.hub}"
-    if choice.profile != "default":
-        line += f" --profile {choice.profile}"
-    return line + (f" --speed {choice.speed:g}" if choice.speed else "")
-
-
-def _print_results(results: list[tuple[RunResult, Path]], output: str) -> None:
-    if output == "json":
-        documents = [
-            {
-                "scenario": result.scenario,
-                "seed": result.seed,
-                "verdict": str(result.verdict),
-                "machines": result.machines,
-                "duration_s": round(result.duration_s, 3),
-                "directory": str(path),
-            }
-            for result, path in results
-        ]
-        sys.stdout.write(orjson.dumps(documents, option=orjson.OPT_INDENT_2).decode() + "\n")
+def _print(summaries: list[RunSummary], output: Format) -> None:
+    if output in (Format.JSON, Format.YAML):
+        print_document([dataclasses.asdict(summary) for summary in summaries], output)
         return
-    for result, path in results:
+    for summary in summaries:
+        if output is Format.NAME:
+            sys.stdout.write(f"{summary.directory}\n")
+            continue
         sys.stdout.write(
-            f"{result.verdict.upper()} {result.scenario} seed {result.seed}: "
-            f"{sum(step.verdict is Verdict.PASSED for step in result.steps)}/{len(result.steps)} steps, "
-            f"{len(result.violations)} broken invariant(s), {format_duration(result.duration_s)} in the lab, "
-            f"{result.machines} machines, {path}\n"
+            f"{summary.verdict.upper()} {summary.scenario} seed {summary.seed}: "
+            f"{summary.steps_passed}/{summary.steps} steps, {summary.violations} broken invariant(s), "
+            f"{format_duration(summary.duration_s)} in the lab, {summary.machines} machines, {summary.directory}\n"
         )
+    if len(summaries) > 1 and output is not Format.NAME:
+        _print_total(summaries)
 
 
-def _exit_code(results: list[RunResult]) -> int:
-    verdicts = {result.verdict for result in results}
+def _print_total(summaries: list[RunSummary]) -> None:
+    """One line for all runs: how many came to what, and the seeds of those that did not pass."""
+    counts = {verdict: sum(summary.verdict == verdict for summary in summaries) for verdict in Verdict}
+    parts = [f"{count} {verdict}" for verdict, count in counts.items() if count]
+    line = f"{len(summaries)} runs: {', '.join(parts)}"
+    others = [f"{summary.scenario} seed {summary.seed}" for summary in summaries if summary.verdict != Verdict.PASSED]
+    sys.stdout.write(line + (f"; not passed: {', '.join(others)}" if others else "") + "\n")
+
+
+def _exit_code(summaries: list[RunSummary]) -> int:
+    verdicts = {summary.verdict for summary in summaries}
     for verdict in (Verdict.FAILED, Verdict.INCONCLUSIVE):
         if verdict in verdicts:
             return int(EXIT_CODES[verdict])
-    if not results or all(not result.steps for result in results):
+    if not summaries:
+        raise LabError("nothing was run")
+    if all(summary.steps == 0 for summary in summaries):
         return int(ExitCode.NOTHING_SELECTED)
     return int(ExitCode.PASSED)

@@ -6,7 +6,6 @@ import contextlib
 import fcntl
 import hashlib
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from labsim.discovery.compression import gzip_fixed
 from labsim.discovery.initramfs import build_initramfs, inputs_digest
 from labsim.discovery.iso import IsoContent, write_bootable_iso
 from labsim.discovery.kernel import KernelFiles, find_kernel
-from labsim.errors import LabError
+from labsim.errors import LabError, system_errors
 
 # Measured under software emulation, QEMU start to the guest's program: none 6.6 s, zstd 6.8 s, gzip 6.0 s, lz4 5.8 s.
 # gzip needs no program here or there, and the initrd is downloaded by machines that are reclaimed.
@@ -63,14 +62,9 @@ def build_iso(
 ) -> BaseImage:
     """Write a bootable ISO to `target`, with an Ignition in it where one is given."""
     base = bootable_base_image(cache, kernel=kernel, modules=modules, python=python, version=version)
-    try:
+    with system_errors(f"writing {target}"):
         target.parent.mkdir(parents=True, exist_ok=True)
-        if ignition:
-            base.overlay(ignition).write_to(target)
-        else:
-            shutil.copyfile(base.path, target)
-    except OSError as error:
-        raise LabError(f"cannot write {target}: {error.strerror or error}") from error
+        base.overlay(ignition).write_to(target)
     return BaseImage(path=target, version=version)
 
 

@@ -152,8 +152,9 @@ class IsoOverlay:
                 for chunk in self.chunks():
                     file.write(chunk)
             partial.replace(target)
-        finally:
+        except BaseException:
             partial.unlink(missing_ok=True)
+            raise
 
     def _patched(self, position: int, data: bytes) -> bytes:
         for offset, patch in self._patches:

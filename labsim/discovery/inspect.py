@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 from urllib.parse import quote, unquote_to_bytes
 
 from labsim.discovery.embed import KARGS_INFO_PATH, EmbedError, ignition_area
-from labsim.errors import LabError
+from labsim.errors import LabError, UsageError
 from labsim.guest import cpio
 from labsim.guest.iso9660 import IsoReader, NotAnIso
 
@@ -67,7 +67,7 @@ class IsoView:
 
 
 def inspect_iso(path: Path, *, show_secrets: bool = False) -> IsoView:
-    """Read an ISO. Raises LabError where the file is missing or no ISO."""
+    """Read an ISO. Raises UsageError where the file is missing or no ISO."""
     with _open(path) as file:
         iso = _reader(path, file)
         ignition, area = _ignition(iso, file)
@@ -111,14 +111,14 @@ def _open(path: Path) -> BinaryIO:
     try:
         return path.open("rb")
     except OSError as error:
-        raise LabError(f"cannot read {path}: {error.strerror}") from error
+        raise UsageError(f"{path} cannot be read: {error.strerror}", hint="name a discovery ISO") from error
 
 
 def _reader(path: Path, file: BinaryIO) -> IsoReader:
     try:
         return IsoReader(lambda offset, length: os.pread(file.fileno(), length, offset))
     except NotAnIso as error:
-        raise LabError(f"{path} is not an ISO image: {error}") from error
+        raise UsageError(f"{path} is not an ISO image: {error}", hint="name a discovery ISO") from error
 
 
 def _ignition(iso: IsoReader, file: BinaryIO) -> tuple[bytes | None, EmbedAreaView | None]:

@@ -211,8 +211,12 @@ def _lay_out(tree: Path, files: Mapping[str, bytes]) -> None:
 def _write_whole(target: Path, data: bytes) -> None:
     """The file appears under its name only when it is complete; readers never see half of it."""
     partial = target.with_name(f"{target.name}.partial-{os.getpid()}")
-    partial.write_bytes(data)
-    partial.replace(target)
+    try:
+        partial.write_bytes(data)
+        partial.replace(target)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def _fill(iso: pycdlib.PyCdlib, files: Mapping[str, bytes]) -> None:

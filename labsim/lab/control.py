@@ -17,7 +17,7 @@ from typing import Any
 
 import orjson
 
-from labsim.errors import LabError, LabsimError
+from labsim.errors import ExitCode, LabError, LabsimError
 
 Carry = Callable[[dict[str, Any]], Any]  # carries out one command; may block; raises LabsimError
 ANSWER_WITHIN_S = 600.0
@@ -74,8 +74,15 @@ def _answer(line: bytes, carry: Carry) -> dict[str, Any]:
         return {"ok": True, "result": carry(command)}
     except LabsimError as error:
         return {"ok": False, "message": error.message, "hint": error.hint, "exit_code": int(error.exit_code)}
-    except ValueError as error:
-        return {"ok": False, "message": f"bad command: {error}", "hint": ""}
+    except TimeoutError:
+        return {
+            "ok": False,
+            "message": "the lab did not carry it out in time",
+            "hint": "it may be overloaded: labsim status",
+        }
+    except (ValueError, KeyError, TypeError) as error:
+        message = f"bad command: {type(error).__name__}: {error}"
+        return {"ok": False, "message": message, "hint": "", "exit_code": int(ExitCode.USAGE)}
 
 
 def ask(path: Path, command: dict[str, Any], timeout_s: float = ANSWER_WITHIN_S) -> Any:
@@ -99,4 +106,12 @@ def ask(path: Path, command: dict[str, Any], timeout_s: float = ANSWER_WITHIN_S)
     answer = orjson.loads(line)
     if answer.get("ok"):
         return answer.get("result")
-    raise LabError(str(answer.get("message", "refused")), hint=str(answer.get("hint", "")))
+    raise Refused(answer)
+
+
+class Refused(LabError):
+    """What a lab refused to do, with the exit code that it gave."""
+
+    def __init__(self, answer: dict[str, Any]) -> None:
+        super().__init__(str(answer.get("message", "refused")), hint=str(answer.get("hint", "")))
+        self.exit_code = ExitCode(answer.get("exit_code", ExitCode.LAB_FAILED))

@@ -3,98 +3,89 @@
 from __future__ import annotations
 
 import fnmatch
+import logging
 import os
 from collections.abc import Callable
 from typing import Any
 
-from labsim.errors import ExitCode, LabError
+from labsim.errors import ExitCode, LabError, NothingSelected, UsageError, system_errors
 from labsim.lab.control import ControlSocket
 from labsim.lab.folder import LabFolder, process_started
 from labsim.lab.interruption import uninterrupted
 from labsim.lab.lab import Lab
 from labsim.lab.opening import OpenLab
 from labsim.lab.sizes import sizes_of
+from labsim.lab.up_choice import UpChoice
 from labsim.machines.driver import BootSource
 from labsim.model.kinds import NODE_POOL
 from labsim.model.objects import dig, name_of, namespace_of
 from labsim.model.scenario import Scenario
 
+log = logging.getLogger(__name__)
+
 FOREVER_S = 100 * 365 * 86_400.0
 COMMAND_WITHIN_S = 300.0
 
 
-def serve_lab(
-    folder: LabFolder,
-    scenario: Scenario,
-    *,
-    machines: str,
-    profile: str,
-    seed: str,
-    speed: float,
-    port: int,
-    talk: Callable[[str], None],
-) -> int:
-    """Make the lab, write its facts and kubeconfig, answer commands, and remove it at the end."""
-    opened = _open(folder, scenario, machines=machines, profile=profile, seed=seed, speed=speed, port=port, talk=talk)
-    facts = {
-        "state": "starting",
-        "pid": os.getpid(),
-        "process_started": process_started(os.getpid()),
-        "scenario": scenario.metadata.name,
-        "machines": machines,
-        "speed": speed,
-    }
-    folder.write_facts(facts)
-    control = None
-    try:
-        if opened.serving is None:
-            raise LabError("this lab has no hub to look at", hint="give a --speed above 0")
+def serve_lab(folder: LabFolder, scenario: Scenario, choice: UpChoice, *, ready: Callable[[], None]) -> int:
+    """Make the lab, answer commands until one says `down`, and remove it at the end."""
+    facts = {"scenario": scenario.metadata.name, "machines": choice.machines, "speed": choice.speed}
+    folder.write_facts({**facts, "state": "starting", **_process()})
+    with _open(folder, scenario, choice) as opened:
         opened.lab.make()
-        opened.serving.write_kubeconfig(folder.kubeconfig)
-        control = ControlSocket(folder.socket, lambda command: _carry(opened.lab, command))
-        folder.write_facts({**facts, "state": "up", "url": opened.serving.url})
-        talk(f"lab {folder.name} is up: {opened.serving.url}; KUBECONFIG={folder.kubeconfig}")
-        world = opened.lab.world
-        world.run_until(lambda: False, world.now() + FOREVER_S)
-    except KeyboardInterrupt:
-        talk("interrupted: the lab is removed")
-    finally:
-        with uninterrupted():
-            if control is not None:
-                control.close()
-            opened.close()
+        answer_commands(folder, opened, facts, ready=ready)
     return int(ExitCode.PASSED)
 
 
-def _open(
-    folder: LabFolder,
-    scenario: Scenario,
-    *,
-    machines: str,
-    profile: str,
-    seed: str,
-    speed: float,
-    port: int,
-    talk: Callable[[str], None],
-) -> OpenLab:
+def answer_commands(folder: LabFolder, opened: OpenLab, facts: dict[str, Any], *, ready: Callable[[], None]) -> None:
+    """Write the kubeconfig and what is known about the lab, then carry out commands until one says `down`."""
+    if opened.serving is None:
+        raise LabError("this lab has no hub to look at", hint="give a --speed above 0")
+    opened.serving.write_kubeconfig(folder.kubeconfig)
+    with system_errors(f"making {folder.socket}"):
+        control = ControlSocket(folder.socket, lambda command: _carry(opened.lab, command))
+    try:
+        folder.write_facts({**facts, **_process(), "state": "up", "url": opened.serving.url})
+        ready()
+        world = opened.lab.world
+        world.run_until(lambda: False, world.now() + FOREVER_S)
+    except KeyboardInterrupt:
+        return  # the end that a person asked for
+    finally:
+        with uninterrupted():
+            control.close()
+
+
+def _process() -> dict[str, Any]:
+    return {"pid": os.getpid(), "process_started": process_started(os.getpid())}
+
+
+def _open(folder: LabFolder, scenario: Scenario, choice: UpChoice) -> OpenLab:
     from labsim.lab import virtual_machines
 
-    spec, sizes = scenario.spec.lab, sizes_of(profile)
-    if machines == "libvirt":
+    spec, sizes = scenario.spec.lab, sizes_of(choice.profile)
+    if choice.machines == "libvirt":
         return virtual_machines.open_libvirt_lab(
             spec,
             name=folder.name,
             folder=folder.path,
             ledger=folder.ledger,
             sizes=sizes,
-            seed=seed,
-            speed=speed,
+            seed=choice.seed,
+            speed=choice.speed,
             history=None,
-            talk=talk,
-            port=port,
+            talk=log.info,
+            port=choice.port,
+            connect=choice.connect,
         )
     return virtual_machines.open_paced_lab(
-        spec, name=folder.name, folder=folder.path, sizes=sizes, seed=seed, speed=speed, port=port
+        spec,
+        name=folder.name,
+        folder=folder.path,
+        sizes=sizes,
+        seed=choice.seed,
+        speed=choice.speed,
+        port=choice.port,
     )
 
 
@@ -112,7 +103,11 @@ def _on_world(lab: Lab, command: dict[str, Any]) -> Any:
     if verb == "status":
         return _status(lab)
     if verb == "console":
-        return lab.console_of(str(command["machine"])).decode(errors="replace")
+        return _console(lab, str(command["machine"]))
+    if verb == "get":
+        from labsim.lab.getting import get_objects
+
+        return get_objects(lab, str(command["kind"]), str(command.get("name") or ""))
     if verb == "scale":
         return _scale(lab, str(command["nodePool"]), int(command["replicas"]))
     if verb in ("boot", "reboot", "stop"):
@@ -120,16 +115,23 @@ def _on_world(lab: Lab, command: dict[str, Any]) -> Any:
     raise LabError(f"unknown command {verb!r}")
 
 
+def _console(lab: Lab, machine: str) -> str:
+    if machine not in lab.machine_names():
+        raise NothingSelected(f"there is no machine {machine!r}", hint=f"machines: {', '.join(lab.machine_names())}")
+    return lab.console_of(machine).decode(errors="replace")
+
+
 def _power(lab: Lab, verb: str, command: dict[str, Any]) -> list[str]:
     patterns = command.get("machines") or []
     names = [name for name in lab.machine_names() if any(fnmatch.fnmatchcase(name, wanted) for wanted in patterns)]
     if not names:
-        raise LabError(f"no machine matches {', '.join(patterns)}", hint=f"machines: {', '.join(lab.machine_names())}")
+        hint = f"machines: {', '.join(lab.machine_names())}"
+        raise NothingSelected(f"no machine matches {', '.join(patterns)}", hint=hint)
     if verb == "stop":
         for name in names:
             lab.driver.stop(name, bool(command.get("graceful")))
         return [f"{name} stopped" for name in names]
-    source = BootSource(command.get("from", BootSource.DISK.value))
+    source = _boot_source(command)
     for name in names:
         if source is BootSource.DISCOVERY_ISO:
             lab.insert_discovery_iso(name)
@@ -137,10 +139,21 @@ def _power(lab: Lab, verb: str, command: dict[str, Any]) -> list[str]:
     return [f"{name} boots from {source.value}" for name in names]
 
 
+def _boot_source(command: dict[str, Any]) -> BootSource:
+    wanted = command.get("from", BootSource.DISK.value)
+    known = [source.value for source in BootSource]
+    if wanted not in known:
+        raise UsageError(f"a machine cannot boot from {wanted!r}", hint=f"one of: {', '.join(known)}")
+    return BootSource(wanted)
+
+
 def _scale(lab: Lab, node_pool: str, replicas: int) -> list[str]:
     pools = [pool for pool in lab.hub.list(NODE_POOL) if name_of(pool) == node_pool]
     if not pools:
-        raise LabError(f"there is no NodePool {node_pool!r}")
+        known = sorted(name_of(pool) for pool in lab.hub.list(NODE_POOL))
+        raise NothingSelected(
+            f"there is no NodePool {node_pool!r}", hint=f"NodePools: {', '.join(known) or 'none yet'}"
+        )
     lab.hub.patch(NODE_POOL, namespace_of(pools[0]), node_pool, {"spec": {"replicas": replicas}}, subresource="scale")
     return [f"NodePool {node_pool} has {replicas} replica(s)"]
 

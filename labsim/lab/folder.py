@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from labsim.errors import LabError
+from labsim.errors import LabError, system_errors
 
 LAB_FILE = "lab.json"
 LAB_FOLDER = "lab"  # of a run, in its run directory: gone when the run ends
@@ -60,11 +60,21 @@ class LabFolder:
         except OSError as error:
             raise LabError(f"{self.path} cannot be made: {error.strerror}", hint="set XDG_STATE_HOME") from error
 
+    def must_be_new(self) -> None:
+        """Raises LabError where a lab of this name is up, or was left behind."""
+        if self.is_running():
+            hint = f"labsim down {self.name}, or choose another name"
+            raise LabError(f"lab {self.name!r} is up already", hint=hint)
+        if self.path.exists():
+            hint = f"labsim down {self.name}"
+            raise LabError(f"lab {self.name!r} was left behind by a process that is gone", hint=hint)
+
     def write_facts(self, facts: dict[str, Any]) -> None:
         """Replace lab.json, whole or not at all."""
         temporary = self.path / f"{LAB_FILE}.new"
-        temporary.write_bytes(orjson.dumps(facts, option=orjson.OPT_INDENT_2))
-        temporary.replace(self.path / LAB_FILE)
+        with system_errors(f"writing {self.path / LAB_FILE}"):
+            temporary.write_bytes(orjson.dumps(facts, option=orjson.OPT_INDENT_2))
+            temporary.replace(self.path / LAB_FILE)
 
     def facts(self) -> dict[str, Any]:
         """What the lab's process wrote about itself; empty where it wrote nothing (yet)."""

@@ -67,6 +67,7 @@ class LabOptions:
     pace_file: str = ""  # content of /etc/labsim/pace.json in the machines; "" where their clock is the world's own
     driver: Callable[[Lab], MachineDriver] | None = None
     hub: OutsideHub | None = None  # a cluster that is the hub, instead of the world's own
+    identity: str = ""  # what tells this lab's machines from those of every other lab on their hypervisor
 
 
 class Lab:
@@ -130,10 +131,11 @@ class Lab:
 
     def _machine_spec(self, name: str, group: MachineGroup) -> MachineSpec:
         cpus, memory_mib, disk_bytes = self.options.sizes.of(group)
-        raw = self.entropy.bytes(f"mac/{name}", 3)
+        entropy = self.entropy.child(f"machines/{self.options.identity}") if self.options.identity else self.entropy
+        raw = entropy.bytes(f"mac/{name}", 3)
         return MachineSpec(
             name=name,
-            uuid=self.entropy.uuid(f"machine-uuid/{name}"),
+            uuid=entropy.uuid(f"machine-uuid/{name}"),
             cpus=cpus,
             memory_mib=memory_mib,
             disks=(DiskSpec(name="vda", size_bytes=disk_bytes, serial=f"{name}-vda"[-20:]),),

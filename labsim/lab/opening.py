@@ -7,8 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from labsim.errors import LabError
+from labsim.errors import LabError, LabsimError
+from labsim.lab.interruption import uninterrupted
 from labsim.lab.lab import Lab, LabOptions
+from labsim.lab.names import Addresses
 from labsim.lab.sizes import Sizes
 from labsim.model.scenario import LabSpec
 
@@ -33,7 +35,7 @@ EMBEDDED = HubChoice()
 
 
 class OpenLab:
-    """A lab and what keeps it alive outside its world."""
+    """A lab and what keeps it alive outside its world. As a context it is closed at the end, whatever happens."""
 
     def __init__(
         self, lab: Lab, closers: list[Callable[[], None]] | None = None, serving: Serving | None = None
@@ -41,6 +43,25 @@ class OpenLab:
         self.lab = lab
         self.serving = serving
         self._closers = closers or []
+
+    def __enter__(self) -> OpenLab:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Close. An error that is on its way already is the one that a person should see."""
+        with uninterrupted():
+            try:
+                self.close()
+            except LabsimError as left:
+                if error is None:
+                    raise
+                if isinstance(error, LabsimError) and left.message != error.message:
+                    error.hint += f"\n  and the lab could not be removed: {left.message}; {left.hint}"
+
+    def add(self, serving: Serving) -> None:
+        """Serve this lab, until it is closed."""
+        self.serving = serving
+        self._closers.append(serving.close)
 
     def at_last(self, close: Callable[[], None]) -> None:
         """Add something to close when everything else is closed."""
@@ -68,13 +89,16 @@ def open_lab(
     sizes: Sizes,
     seed: str,
     speed: float,
+    connect: str = "",
+    keep: bool = False,
     history: IO[bytes] | None = None,
     history_contents: bool = True,
     talk: Callable[[str], None] = lambda text: None,
     hub: HubChoice = EMBEDDED,
 ) -> OpenLab:
     """A lab whose world is put together, with nothing made yet. Simulated machines run in virtual time unless a speed
-    is given; libvirt machines, and labs on a cluster, always in paced time."""
+    is given; libvirt machines, and labs on a cluster, always in paced time. connect: the hypervisor's URI ("": the
+    user's own session). keep: `keep_open` will follow, so what the lab publishes must be reachable from this host."""
     if hub.name == "plain":
         from labsim.lab.plain import open_plain_lab
 
@@ -99,6 +123,7 @@ def open_lab(
             speed=speed,
             history=history,
             talk=talk,
+            connect=connect,
         )
     if machines != "simulated":
         raise LabError(f"unknown machines {machines!r}", hint="simulated or libvirt")
@@ -114,4 +139,23 @@ def open_lab(
         history=history,
         history_contents=history_contents,
     )
+    if keep:
+        from labsim.lab.serving import LOOPBACK, loopback_port_is_free
+
+        options = dataclasses.replace(options, addresses=Addresses(hub_ip=LOOPBACK), port_is_free=loopback_port_is_free)
     return OpenLab(Lab(spec, options))
+
+
+def keep_open(opened: OpenLab, speed: float) -> Serving:
+    """Let a lab go on in paced time, with its hub and hosted clusters on real sockets, where it is not so already."""
+    if opened.serving is None:
+        from labsim.lab.serving import Serving
+        from labsim.world.pace import RealPace
+
+        world = opened.lab.world
+        serving = Serving()
+        opened.add(serving)
+        world.pace = RealPace(world.now(), speed)
+        serving.attach(opened.lab)
+    assert opened.serving is not None
+    return opened.serving

@@ -52,6 +52,8 @@ class Serving:
         lab.world.history.hide([self.admin_token])
         lab.world.fabric.on_publish.append(self._published)
         lab.world.fabric.on_withdraw.append(self._withdrawn)
+        for endpoint in lab.world.fabric.endpoints():
+            self._published(endpoint)
 
     def write_kubeconfig(self, path: Path) -> None:
         write_kubeconfig(path, self.url, ca_pem=self.authority.ca_pem, token=self.admin_token)

@@ -16,6 +16,7 @@ from labsim.lab.opening import OpenLab
 from labsim.lab.serving import LOOPBACK, USER_MODE_HOST, Serving, loopback_port_is_free
 from labsim.lab.sizes import Sizes
 from labsim.machines.driver import MachineDriver
+from labsim.machines.libvirt.session import SESSION_URI
 from labsim.model.scenario import LabSpec
 from labsim.world.pace import RealPace
 
@@ -34,18 +35,24 @@ def open_libvirt_lab(
     history: IO[bytes] | None,
     talk: Callable[[str], None],
     port: int = 0,
+    connect: str = "",
 ) -> OpenLab:
-    """A lab of virtual machines. The base ISO is built (or found in the cache) before anything else."""
+    """A lab of virtual machines. The hypervisor is asked first, then the base ISO is built (or found in the cache),
+    and there must be room for the disks: what cannot work is refused before anything is made."""
     from labsim.discovery.bootable import bootable_base_image
     from labsim.lab.ledger import Ledger
-    from labsim.machines.libvirt.driver import LibvirtDriver
+    from labsim.machines.libvirt.driver import LibvirtDriver, lab_mark
+    from labsim.machines.libvirt.preflight import check_hypervisor, check_room
 
+    uri = connect or SESSION_URI
+    check_hypervisor(uri)
     talk("preparing the bootable base image")
     base_iso = bootable_base_image(cache_root()).path
+    check_room(folder, base_iso, sum(group.count for group in spec.machines))
     driver_ledger = Ledger(ledger)
 
     def make_driver(lab: Lab) -> MachineDriver:
-        return LibvirtDriver(lab=name, folder=folder, journal=driver_ledger, talk=talk)
+        return LibvirtDriver(lab=name, folder=folder, journal=driver_ledger, uri=uri, talk=talk)
 
     return open_paced_lab(
         spec,
@@ -59,6 +66,7 @@ def open_libvirt_lab(
         base_iso=base_iso,
         driver=make_driver,
         port=port,
+        identity=lab_mark(name, folder),
     )
 
 
@@ -76,6 +84,7 @@ def open_paced_lab(
     driver: Callable[[Lab], MachineDriver] | None = None,
     port: int = 0,
     hub: OutsideHub | None = None,
+    identity: str = "",
 ) -> OpenLab:
     """A lab whose hub is on a real socket, in real time multiplied by `speed`."""
     serving = Serving(port)
@@ -99,6 +108,7 @@ def open_paced_lab(
                 pace_file=pace_file if driver is not None else "",
                 driver=driver,
                 hub=hub,
+                identity=identity,
             ),
         )
         serving.attach(lab)

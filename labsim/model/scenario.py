@@ -286,9 +286,11 @@ class Scenario(Part):
 def load_scenario(path: Path) -> Scenario:
     """The scenario in a file. Raises InvalidFile with every mistake, its path and a suggestion."""
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise InvalidFile(str(path), [("", f"cannot be read: {error.strerror or error}", "")]) from error
+    except UnicodeDecodeError as error:
+        raise InvalidFile(str(path), [(f"byte {error.start}", "is not text in UTF-8", "")]) from error
     return parse_scenario(text, str(path))
 
 

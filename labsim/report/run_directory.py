@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import platform
+import shutil
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from labsim import __version__
-from labsim.errors import LabError
+from labsim.errors import LabError, UsageError, system_errors
 from labsim.history import rebuild
+from labsim.report.evidence import EvidenceFile
 from labsim.report.junit import junit_xml
 from labsim.scenario.verdicts import RunResult
 
@@ -24,41 +26,53 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        if path.exists() and any(path.iterdir()):
-            raise LabError(f"run directory {path} is not empty", hint="name another one, or remove it")
-        try:
+        with system_errors(f"making the run directory {path}"):
+            if path.exists() and any(path.iterdir()):
+                raise LabError(f"run directory {path} is not empty", hint="name another one, or remove it")
+            self._made = [folder for folder in (path, *path.parents) if not folder.exists()]
             path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise LabError(
-                f"run directory {path} cannot be made: {error.strerror}", hint="name a writable place"
-            ) from error
 
-    def open_history(self) -> Any:
-        """The file that the history is written to, as bytes."""
-        return (self.path / HISTORY).open("wb")
+    def open_history(self) -> EvidenceFile:
+        """The file that the history is written to."""
+        return EvidenceFile(self.path / HISTORY)
+
+    def discard(self) -> None:
+        """Remove the directory of a run that never was one, and the folders above it that were made for it."""
+        for child in list(self.path.iterdir()) if self.path.is_dir() else []:
+            if child.is_dir() and not child.is_symlink():
+                shutil.rmtree(child, ignore_errors=True)
+            else:
+                child.unlink(missing_ok=True)
+        for folder in self._made:
+            try:
+                folder.rmdir()
+            except OSError:
+                return  # somebody has put something into it
 
     def write_inputs(self, scenario_text: str, facts: dict[str, Any]) -> None:
         """What the run was started with: the scenario as read, and everything that a replay needs."""
-        (self.path / "scenario.yaml").write_text(scenario_text)
         known = {"labsim": __version__, "python": platform.python_version(), **facts}
-        (self.path / "run.json").write_bytes(
-            orjson.dumps(known, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n"
-        )
+        self._write("scenario.yaml", scenario_text.encode())
+        self._write("run.json", orjson.dumps(known, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n")
 
     def write_result(self, result: RunResult) -> None:
         document = {**dataclasses.asdict(result), "verdict": str(result.verdict)}
-        (self.path / RESULTS).write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n")
-        (self.path / "junit.xml").write_bytes(junit_xml([result]))
+        self._write("junit.xml", junit_xml([result]))
+        self._write(RESULTS, orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n")
 
     def write_consoles(self, consoles: dict[str, bytes]) -> None:
-        folder = self.path / "consoles"
-        folder.mkdir(exist_ok=True)
         for machine, text in consoles.items():
-            (folder / f"{machine}.log").write_bytes(text)
+            self._write(f"consoles/{machine}.log", text)
 
     def write_resources(self, resources: bytes) -> None:
         """The hub's objects at the end, as JSON lines with secrets already removed."""
-        (self.path / "resources.jsonl").write_bytes(resources)
+        self._write("resources.jsonl", resources)
+
+    def _write(self, name: str, data: bytes) -> None:
+        path = self.path / name
+        with system_errors(f"writing {path}"):
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(data)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -78,9 +92,9 @@ def judge(path: Path) -> Judgement:
         with (path / HISTORY).open("rb") as history:
             lines = [orjson.loads(line) for line in history]
     except (OSError, ValueError) as error:
-        raise LabError(
-            f"{path} is no complete run directory: {error}", hint="name a directory that labsim run made"
-        ) from error
+        why = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error
+        hint = "name a directory that labsim run made, and whose run has ended"
+        raise UsageError(f"{path} is no complete run directory: {why}", hint=hint) from error
     problems = [f"gap: {line.get('what', '')} at line {line['n']}" for line in lines if line["type"] == "gap"]
     inconclusive = bool(problems)
     try:

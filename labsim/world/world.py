@@ -58,6 +58,7 @@ class World:
         self._inbox: collections.deque[Callable[[], None]] = collections.deque()
         self._arrived = threading.Condition()
         self._stopping = False
+        self._trouble: Exception | None = None
         self.hub_in_process: ApiServer | None = None
         self.remote = None if remote is None else remote(self)
         if self.remote is None:
@@ -110,6 +111,8 @@ class World:
                 if done():
                     return True
             if self._stopping:
+                if self._trouble is not None:
+                    raise self._trouble
                 return done()
             if not self._advance(deadline_s):
                 return done()
@@ -146,6 +149,11 @@ class World:
         self._stopping = True
         with self._arrived:
             self._arrived.notify()
+
+    def fail(self, error: Exception) -> None:
+        """End `run_until` with an error: this world cannot go on (its history cannot be written). Any thread."""
+        self._trouble = error
+        self.stop()
 
     # -- work from other threads ------------------------------------------------------------------------------------
 

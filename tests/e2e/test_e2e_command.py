@@ -82,10 +82,17 @@ def test_a_wrong_file_gives_all_its_mistakes_and_exit_2(tmp_path: Path) -> None:
         (("run", STORY, "--machines", "toy"), 2, "unknown machines"),
         (("run", STORY, "--profile", "tiny"), 2, "known profiles"),
         (("run", STORY, "--hub", "moon"), 2, "unknown hub"),
-        (("down", "nothing"), 4, "there is no lab"),
-        (("boot", "worker-0"), 4, "no lab is up"),
-        (("check", "nowhere"), 4, "no complete run directory"),
+        (("down", "nothing"), 2, "there is no lab"),
+        (("boot", "worker-0"), 2, "no lab is up"),
+        (("check", "nowhere"), 2, "no complete run directory"),
         (("frobnicate",), 2, "No such command"),
+        (("run", STORY, "--speed", "0"), 2, "--speed"),
+        (("run", STORY, "--output", "xml"), 2, "--output"),
+        (("up", STORY, "--port", "70000"), 2, "--port"),
+        (("up", STORY, "--name", "a/b"), 2, "cannot be a lab's name"),
+        (("status", "-o", "xml"), 2, "unknown output"),
+        (("iso", "inspect", STORY), 2, "is not an ISO image"),
+        (("iso", "build", "x.iso", "--ignition", STORY), 2, "is no Ignition"),
     ],
 )
 def test_a_wrong_call_says_what_is_wrong(arguments: tuple[object, ...], code: int, text: str, tmp_path: Path) -> None:
@@ -175,3 +182,81 @@ def test_down_works_after_kill_9(tmp_path: Path) -> None:
     labsim("status", state=tmp_path, check=4)
     labsim("down", name, state=tmp_path)
     assert list((tmp_path / "labsim" / "labs").iterdir()) == []
+
+
+def test_a_run_is_repeated_with_other_seeds_in_directories_of_their_own(tmp_path: Path) -> None:
+    scenario = SCENARIOS / "label-selector.yaml"
+    done = labsim("run", scenario, "--repeat", "3", "--seed", "5", "--run-dir", tmp_path / "all", state=tmp_path)
+    assert sorted(path.name for path in (tmp_path / "all").iterdir()) == [
+        f"label-selector-seed{seed}-1" for seed in (5, 6, 7)
+    ]
+    assert done.stdout.splitlines()[-1] == "3 runs: 3 passed"
+    histories = {path.read_bytes() for path in (tmp_path / "all").glob("*/history.jsonl")}
+    assert len(histories) == 3, "a seed is an interleaving"
+
+
+def test_a_repeated_run_that_fails_names_its_seeds(tmp_path: Path) -> None:
+    failing = tmp_path / "failing.yaml"
+    failing.write_text((SCENARIOS / "label-selector.yaml").read_text().replace("count: 3, state", "count: 4, state"))
+    done = labsim("run", failing, "--repeat", "2", state=tmp_path, check=1)
+    last = "2 runs: 2 failed; not passed: label-selector seed 1, label-selector seed 2"
+    assert done.stdout.splitlines()[-1] == last
+
+
+def test_a_kept_lab_is_looked_at_after_its_run_and_removed(tmp_path: Path) -> None:
+    kept = labsim("run", STORY, "--keep", "--run-dir", tmp_path / "run", "-o", "json", state=tmp_path)
+    try:
+        assert json.loads(kept.stdout)[0]["lab"] == "scale-down-and-reuse"
+        assert labsim("check", tmp_path / "run", state=tmp_path).stdout.startswith("passed")
+        rows = json.loads(labsim("status", "-o", "json", state=tmp_path).stdout)
+        assert [row["cluster"] for row in rows].count("example") == 2
+        assert labsim("get", "np", "-o", "name", state=tmp_path).stdout == "nodepool.hypershift.openshift.io/example\n"
+        assert "NodePool example has 3" in labsim("scale", "example", "--replicas", "3", state=tmp_path).stdout
+        assert "is up already" in labsim("run", STORY, "--keep", state=tmp_path, check=4).stderr
+        history = (tmp_path / "run" / "history.jsonl").read_bytes()
+        assert labsim("reboot", "worker-0", "--from", "disk", state=tmp_path).stdout == "worker-0 boots from disk\n"
+        assert (tmp_path / "run" / "history.jsonl").read_bytes() == history, "the run is over: its evidence stands"
+    finally:
+        labsim("down", state=tmp_path)
+    assert list((tmp_path / "labsim" / "labs").iterdir()) == []
+    assert labsim("check", tmp_path / "run", state=tmp_path).stdout.startswith("passed")
+
+
+def test_a_kept_run_that_is_interrupted_is_removed(tmp_path: Path) -> None:
+    long = tmp_path / "long.yaml"
+    head = STORY.read_text().split("  steps:")[0]
+    long.write_text(head + "  steps:\n    - boot: {machines: worker-*, from: discovery-iso}\n    - wait: {for: 10h}\n")
+    command = [sys.executable, "-m", "labsim.cli.main", "run", str(long), "--keep", "--speed", "1", "--run-dir", "run"]
+    environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path)}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, cwd=tmp_path)
+    labs = tmp_path / "labsim" / "labs"
+    deadline_s = monotonic_s() + 60
+    while not list(labs.glob("*/iso/*.iso")):
+        assert monotonic_s() < deadline_s, "no machine has got its ISO"
+        wait_s(0.05)
+    process.send_signal(signal.SIGINT)
+    _, talk = process.communicate(timeout=60)
+    assert process.returncode == 130, talk
+    assert list(labs.iterdir()) == []
+
+
+def test_what_is_asked_of_a_lab_is_printed_in_every_form(tmp_path: Path) -> None:
+    labsim("up", SCENARIOS / "label-selector.yaml", "--speed", "200", state=tmp_path)
+    try:
+        labsim("boot", "*", state=tmp_path)
+        narrow = labsim("get", "infraenvs", state=tmp_path).stdout.splitlines()
+        assert narrow[0].startswith("NAMESPACE   NAME")
+        assert len(labsim("status", "-o", "wide", state=tmp_path).stdout.splitlines()[0].split()) == 7
+        assert json.loads(labsim("get", "infraenv", "lab", "-o", "json", state=tmp_path).stdout)["kind"] == "InfraEnv"
+        assert "kind: InfraEnv" in labsim("get", "InfraEnv", "-o", "yaml", state=tmp_path).stdout
+        assert labsim("get", "ns", "labsim", "-o", "name", state=tmp_path).stdout == "namespace/labsim\n"
+        assert "registered" in wait_for_console(tmp_path)
+    finally:
+        labsim("down", state=tmp_path)
+
+
+def wait_for_console(state: Path) -> str:
+    deadline_s = monotonic_s() + 60
+    while "registered" not in (text := labsim("console", "worker-0", state=state).stdout):
+        assert monotonic_s() < deadline_s, text
+    return text

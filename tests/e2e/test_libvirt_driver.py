@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.util
 import os
@@ -18,10 +19,13 @@ import pytest
 from labsim.edge_time import monotonic_s, wait_s
 from labsim.errors import LabError
 from labsim.lab.ledger import Ledger, remove_all
+from labsim.lab.sizes import sizes_of
+from labsim.lab.virtual_machines import open_libvirt_lab
 from labsim.machines.boot_probe import FROM_CD, FROM_DISK, write_probe_iso
 from labsim.machines.driver import CD_FIRST, BootSource, DiskSpec, MachineSpec, NicSpec, Power
 from labsim.machines.libvirt import domain_xml
 from labsim.machines.libvirt.driver import LibvirtDriver, removers
+from labsim.model.scenario import load_scenario
 
 pytestmark = pytest.mark.vm
 TIMEOUT_S = 60.0
@@ -263,3 +267,31 @@ class LabOf:
     def __exit__(self, *error: object) -> None:
         remove_all(self._ledger, removers())
         self._driver.close()
+
+
+def test_two_labs_of_one_scenario_and_seed_stand_side_by_side(tmp_path: Path) -> None:
+    """Found when a second run was begun beside the first: libvirt refuses two domains of one UUID."""
+    if not shutil.which("xorriso"):
+        pytest.skip("no ISO can be built here: xorriso is not installed")
+    scenario = load_scenario(Path(__file__).parents[2] / "scenarios" / "scale-down-and-reuse.yaml")
+    with contextlib.ExitStack() as labs:
+        opened = []
+        for place in ("one", "two"):
+            folder = tmp_path / place
+            one = open_libvirt_lab(
+                scenario.spec.lab,
+                name="same-name",
+                folder=folder,
+                ledger=folder / "ledger.jsonl",
+                sizes=sizes_of("small"),
+                seed="1",
+                speed=1.0,
+                history=None,
+                talk=lambda text: None,
+            )
+            opened.append(labs.enter_context(one).lab)
+            opened[-1].make()
+        assert [len(lab.driver.names()) for lab in opened] == [3, 3]
+        uuids = {lab.driver.observe(name).uuid for lab in opened for name in lab.machine_names()}
+        assert len(uuids) == 6
+    assert [Ledger(tmp_path / place / "ledger.jsonl").pending() for place in ("one", "two")] == [[], []]

@@ -24,6 +24,11 @@ DOMAIN, DIRECTORY = "libvirt-domain", "machine-directory"  # kinds in the ledger
 _SPARE_BOOT_INDEX = 9  # free while two devices change places: QEMU refuses two of one index
 
 
+def lab_mark(lab: str, folder: Path) -> str:
+    """What tells a lab from every other one on this host, also from one of the same name in another folder."""
+    return f"{lab}-{hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:8]}"
+
+
 class LibvirtDriver:
     """The machines of one lab on one hypervisor.
 
@@ -44,7 +49,7 @@ class LibvirtDriver:
         acceleration: Acceleration | None = None,
         talk: Callable[[str], None] = log.info,
     ) -> None:
-        self.mark = f"{lab}-{hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:8]}"
+        self.mark = lab_mark(lab, folder)
         self._journal = journal
         self._uri = uri
         self._connection = Connection(uri)

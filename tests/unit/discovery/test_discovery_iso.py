@@ -34,7 +34,7 @@ from labsim.discovery.embed import (
 from labsim.discovery.inspect import MASK, inspect_iso, mask_secrets, read_ignition
 from labsim.discovery.iso import build_plain_iso
 from labsim.entropy import Entropy
-from labsim.errors import LabError
+from labsim.errors import LabError, UsageError
 from labsim.guest import cpio
 from labsim.guest.iso9660 import IsoReader, NotAnIso
 
@@ -258,9 +258,9 @@ def test_the_older_header_is_read_where_nothing_else_tells(rhcos_tree: Path, tmp
 def test_what_is_no_iso_is_told(tmp_path: Path) -> None:
     text = tmp_path / "text"
     text.write_text("no image\n" * 10_000)
-    with pytest.raises(LabError, match="is not an ISO image"):
+    with pytest.raises(UsageError, match="is not an ISO image"):
         inspect_iso(text)
-    with pytest.raises(LabError, match="cannot read"):
+    with pytest.raises(UsageError, match="cannot be read"):
         read_ignition(tmp_path / "nothing")
 
 

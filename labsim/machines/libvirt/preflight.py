@@ -1,0 +1,54 @@
+"""What must be there before a lab of virtual machines is begun: the hypervisor, an emulator, room on the disk."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from labsim.errors import LabError, UsageError, system_errors
+from labsim.guest.record_store import STORE_BYTES
+from labsim.machines.libvirt.connection import Connection
+from labsim.machines.libvirt.errors import INSTALL_HINT
+
+ARCHITECTURE, MACHINE_TYPE, EMULATED = "x86_64", "q35", "qemu"
+MIB = 1 << 20
+CONSOLE_BYTES = MIB
+SLACK_BYTES = 2 * MIB
+
+
+def check_hypervisor(uri: str) -> None:
+    """Raises a LabError with a hint where no machine could be made: no binding, nobody answers, or no emulator."""
+    if "ssh" in urlsplit(uri).scheme or urlsplit(uri).netloc:
+        raise UsageError(f"the hypervisor at {uri} is on another host", hint="this version makes machines on its own")
+    connection = Connection(uri)
+    try:
+        connection.call(_check_emulator)
+    finally:
+        connection.close()
+
+
+def _check_emulator(hypervisor: Any) -> None:
+    kind = hypervisor.getType()
+    if kind != "QEMU":
+        raise UsageError(f"the hypervisor is {kind}, not QEMU", hint="qemu:///session needs no rights")
+    capabilities = hypervisor.getCapabilities()
+    if f"<arch name='{ARCHITECTURE}'>" not in capabilities:
+        raise LabError(f"libvirt finds no QEMU for {ARCHITECTURE}", hint=INSTALL_HINT)
+    hypervisor.getDomainCapabilities(None, ARCHITECTURE, MACHINE_TYPE, EMULATED, 0)
+
+
+def check_room(folder: Path, base_iso: Path, machines: int) -> None:
+    """Raises a LabError where the disk of `folder` cannot hold an ISO and what each machine will write on its own."""
+    with system_errors(f"looking at {folder}"):
+        image_bytes = base_iso.stat().st_size
+        place = next(parent for parent in (folder, *folder.parents) if parent.exists())
+        status = os.statvfs(place)
+    free = status.f_bavail * status.f_frsize
+    needed = image_bytes + SLACK_BYTES + machines * (image_bytes + STORE_BYTES + CONSOLE_BYTES)
+    if free < needed:
+        raise LabError(
+            f"the disk of {folder} is too full: {free // MIB} MiB are free, {machines} machine(s) need {needed // MIB}",
+            hint="free some disk space, choose a place on another disk, or take fewer machines",
+        )
