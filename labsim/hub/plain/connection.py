@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import orjson
+from yaml import YAMLError
 
 from labsim.controllers.runtime.effects import Unreachable
 from labsim.edge_time import wait_s
@@ -55,9 +56,12 @@ class ClusterConnection:
                 client_configuration=configuration,
                 persist_config=False,
             )
-        except (config.ConfigException, OSError, ValueError) as problem:
+            if not str(configuration.host).startswith(("https://", "http://")):
+                raise config.ConfigException(f"its server {configuration.host!r} is no URL")
+        except (config.ConfigException, OSError, ValueError, YAMLError, TypeError, AttributeError, KeyError) as problem:
+            said = " ".join(str(problem).split())
             raise LabError(
-                f"the kubeconfig {access.kubeconfig} cannot be used: {problem}",
+                f"the kubeconfig {access.kubeconfig} cannot be used: {said}",
                 hint="give --kubeconfig FILE, and --context where its current context is not the one",
             ) from problem
         configuration.connection_pool_maxsize = POOLED_CONNECTIONS
