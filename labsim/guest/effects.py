@@ -2,7 +2,7 @@
 
 A task is a generator: it yields an effect and is sent the answer, or the error is thrown into it. Three carriers run
 the same tasks: the simulated machine under the world's clock, a process on host sockets, and PID 1 of a virtual
-machine.
+machine. Effects and answers are made by the thousand, so they are not frozen; nobody changes one.
 This module and everything in `labsim.guest` uses the standard library alone and imports nothing else of labsim.
 """
 
@@ -24,7 +24,7 @@ class TaskCancelled(Exception):
     """Thrown into a task that another one cancelled, or whose machine goes down."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Http:
     """One HTTPS or HTTP request. Answered with HttpAnswer; raises ConnectionFailed."""
 
@@ -39,47 +39,47 @@ class Http:
     client_key_pem: str = ""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class HttpAnswer:
     status: int
     headers: Mapping[str, str]  # names in lower case
     body: bytes
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Sleep:
     """Answered after that many in-world seconds."""
 
     seconds: float
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Now:
     """Answered with the machine's own clock: in-world epoch seconds, as a float."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class ReadFile:
     """Answered with bytes; raises FileNotFoundError or OSError. /sys and /proc of a simulated machine are made up."""
 
     path: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class ListDir:
     """Answered with a sorted tuple of names; raises FileNotFoundError or NotADirectoryError."""
 
     path: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class ReadLink:
     """Answered with the link's target as text; raises OSError where the path is no link."""
 
     path: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class WriteFile:
     """Write a file, making its folders. Paths under /var/lib outlive a reboot of an installed machine; others do not.
     WriteDisk takes all of them away: a newly installed system starts with an empty /var/lib."""
@@ -89,20 +89,20 @@ class WriteFile:
     mode: int = 0o644
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class SystemVersion:
     """Answered with an int that grows whenever a file that describes the machine (/sys, /proc, /dev, /etc/hostname)
     changes, or with None where the carrier cannot tell: then such files are read again each time."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Resolve:
     """Look a name up with the system's resolver. Answered with a tuple of IP addresses, empty where there are none."""
 
     name: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Ping:
     """Send echo requests to all addresses at once. Answered with a tuple of the same length: the average round trip
     in milliseconds, or None where nothing came back."""
@@ -110,7 +110,7 @@ class Ping:
     addresses: tuple[str, ...]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Run:
     """Run a program. Answered with Ran; raises FileNotFoundError where there is no such program."""
 
@@ -119,14 +119,14 @@ class Run:
     timeout_s: float = 60.0
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Ran:
     exit_code: int
     stdout: bytes
     stderr: bytes
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class RandomBytes:
     """Answered with `count` bytes: derived from the seed for `purpose` in a simulation, the kernel's in a VM."""
 
@@ -134,7 +134,7 @@ class RandomBytes:
     count: int = 16
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class MakeCsr:
     """Make an EC P-256 key and a PKCS#10 request. Answered with (key PEM, CSR PEM), both text."""
 
@@ -145,7 +145,7 @@ class MakeCsr:
     ip_addresses: tuple[str, ...] = ()
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class WriteDisk:
     """Write part `part` (from 0) of `parts` of the operating system to `device`; the last part also stores the
     Ignition configuration that the installed system starts with, and makes the disk bootable.
@@ -157,7 +157,7 @@ class WriteDisk:
     ignition: bytes
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class SetBootEntry:
     """Make the machine's disk boot this kernel and initrd at the next start, once (what reclaim writes to /boot).
     `initrd` carries the discovery Ignition in its last archive, as the service's pxe-initrd does."""
@@ -167,14 +167,14 @@ class SetBootEntry:
     command_line: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Reboot:
     """Restart the machine; every task ends and this is never answered."""
 
     reason: str = ""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Spawn:
     """Run a task beside this one. Answered at once with a handle."""
 
@@ -182,21 +182,21 @@ class Spawn:
     name: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Join:
     """Wait for a spawned task. Answered with what it returned; raises what it raised."""
 
     handle: Any
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Cancel:
     """Throw TaskCancelled into a spawned task. Answered at once."""
 
     handle: Any
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Log:
     """A line of the journal, which also goes to the console."""
 
@@ -237,7 +237,7 @@ def read_text(path: str, default: str | None = None) -> Task[str]:
     return data.decode(errors="replace").strip()
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Boot:
     """How this machine started: `source` is discovery-iso, discovery-disk (a reclaim boot entry) or disk;
     `ignition` the configuration that came with it; `command_line` the kernel's."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
 from typing import Any
 
@@ -30,41 +31,51 @@ class KubeClient:
             self._headers["Authorization"] = f"Bearer {access.token}"
 
     def get(self, path: str) -> Task[dict[str, Any]]:
-        document: dict[str, Any] = yield from self._call("GET", path, None, "")
-        return document
+        return _document((yield from self._call("GET", path, None, "")))
+
+    def changed(self, path: str, known: bytes) -> Task[tuple[list[dict[str, Any]] | None, bytes]]:
+        """The items of a list and their digest; None for the items where the digest is `known` already.
+
+        A list begins with its own revision, which grows with every write to anything: what follows is compared.
+        """
+        body = yield from self._call("GET", path, None, "")
+        digest = hashlib.blake2b(body[max(body.find(b'"items"'), 0) :], digest_size=16).digest()
+        if digest == known:
+            return None, digest
+        return _document(body).get("items") or [], digest
 
     def create(self, path: str, body: dict[str, Any]) -> Task[dict[str, Any]]:
-        document: dict[str, Any] = yield from self._call("POST", path, body, "application/json")
-        return document
+        return _document((yield from self._call("POST", path, body, "application/json")))
 
-    def merge_patch(self, path: str, body: dict[str, Any]) -> Task[dict[str, Any]]:
-        document: dict[str, Any] = yield from self._call("PATCH", path, body, MERGE_PATCH)
-        return document
+    def merge_patch(self, path: str, body: dict[str, Any]) -> Task[None]:
+        yield from self._call("PATCH", path, body, MERGE_PATCH)
 
-    def delete(self, path: str, options: dict[str, Any]) -> Task[dict[str, Any]]:
-        document: dict[str, Any] = yield from self._call("DELETE", path, options, "application/json")
-        return document
+    def delete(self, path: str, options: dict[str, Any]) -> Task[None]:
+        yield from self._call("DELETE", path, options, "application/json")
 
-    def _call(self, method: str, path: str, body: dict[str, Any] | None, content_type: str) -> Task[dict[str, Any]]:
-        headers = dict(self._headers)
-        if content_type:
-            headers["Content-Type"] = content_type
+    def _call(self, method: str, path: str, body: dict[str, Any] | None, content_type: str) -> Task[bytes]:
+        access = self._access
         answer: HttpAnswer = yield Http(
             method,
-            self._access.server + path,
-            headers,
+            access.server + path,
+            {**self._headers, "Content-Type": content_type} if content_type else self._headers,
             b"" if body is None else json.dumps(body).encode(),
-            self._access.ca_pem,
-            client_cert_pem=self._access.client_cert_pem,
-            client_key_pem=self._access.client_key_pem,
+            access.ca_pem,
+            client_cert_pem=access.client_cert_pem,
+            client_key_pem=access.client_key_pem,
         )
-        try:
-            document = json.loads(answer.body) if answer.body else {}
-        except ValueError:
-            document = {}
         if answer.status >= 300:
-            raise ApiRefused(answer.status, str(document.get("message", ""))[:300])
-        return document if isinstance(document, dict) else {}
+            raise ApiRefused(answer.status, str(_document(answer.body).get("message", ""))[:300])
+        return answer.body
+
+
+def _document(body: bytes) -> dict[str, Any]:
+    """The JSON object of a body; an empty one where it holds none."""
+    try:
+        document = json.loads(body)
+    except ValueError:
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
 def timestamp(now_s: float) -> str:
@@ -74,4 +85,4 @@ def timestamp(now_s: float) -> str:
 
 def micro_timestamp(now_s: float) -> str:
     """A moment as metav1.MicroTime writes it (Leases)."""
-    return datetime.datetime.fromtimestamp(now_s, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return datetime.datetime.fromtimestamp(now_s, datetime.UTC).isoformat(timespec="microseconds")[:26] + "Z"

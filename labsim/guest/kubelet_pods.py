@@ -46,6 +46,7 @@ class PodWorker:
         self._list_path = f"/api/v1/pods?fieldSelector={urllib.parse.quote(f'spec.nodeName={node}', safe='')}"
         self._running: dict[str, _RunningPod] = {}  # by uid
         self._told = ""
+        self._settled = b""  # the digest of the list that left nothing to be done; b"" before one did
 
     def run(self) -> Task[None]:
         while True:
@@ -54,24 +55,29 @@ class PodWorker:
 
     def _sync(self) -> Task[None]:
         try:
-            listed = yield from self._client.get(self._list_path)
+            pods, listed = yield from self._client.changed(self._list_path, self._settled)
         except (ApiRefused, ConnectionFailed) as error:
             if str(error) != self._told:
                 self._told = str(error)
                 yield Log(f"cannot list pods: {error}", "kubelet")
             return
         self._told = ""
+        if pods is None:
+            return
         seen: set[str] = set()
-        for pod in listed.get("items") or []:
+        settled = True
+        for pod in pods:
             uid = str(pod["metadata"]["uid"])
             seen.add(uid)
             if pod["metadata"].get("deletionTimestamp"):
+                settled = False  # looked at again until it is gone
                 yield from self._remove(uid, pod)
             elif uid not in self._running and (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed"):
                 name = f"pod {pod['metadata']['namespace']}/{pod['metadata']['name']}"
                 self._running[uid] = _RunningPod((yield Spawn(self._run_pod(pod), name)))
         for uid in [uid for uid in self._running if uid not in seen]:
             yield Cancel(self._running.pop(uid).handle)
+        self._settled = listed if settled else b""
 
     def _remove(self, uid: str, pod: Pod) -> Task[None]:
         """Stop a pod that is being deleted, and let its object go."""

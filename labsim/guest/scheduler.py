@@ -2,7 +2,9 @@
 
 The carrier gives one function, `perform(effect, task_name, done)`, and answers each effect with `done(value)`, or
 with `done(exception)` (also spelled `done.error(exception)`), which is thrown into the task: at once, or later from
-its own event loop, but always on the thread that runs the scheduler.
+its own event loop, but always on the thread that runs the scheduler. A carrier may also give `at_once(effect,
+task_name)` for effects that take no time: it returns the answer, raises the OSError that is thrown into the task, or
+returns LATER for an effect that is to be performed.
 Spawn, Join and Cancel never reach the carrier. The order in which tasks run is the order in which they became ready.
 """
 
@@ -10,9 +12,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from labsim.guest.effects import Cancel, Join, Spawn, Task, TaskCancelled
+
+LATER: Final = object()  # what `at_once` says of an effect that takes time
+_NOTHING: tuple[Any, BaseException | None] = (None, None)
 
 
 class Job:
@@ -25,7 +30,7 @@ class Job:
         self.name = name
         self.waiting: Done | None = None  # the answer that the task waits for
         self.ready = False  # stands in the scheduler's queue
-        self.answer: tuple[Any, BaseException | None] = (None, None)
+        self.answer = _NOTHING
         self.joiners: list[Done] = []
         self.ended = False
         self.result: Any = None
@@ -72,9 +77,15 @@ class TaskScheduler:
     comes out of the `start` or `done` call that ran the task, because it is a mistake in the program.
     """
 
-    def __init__(self, perform: Perform, on_failure: Callable[[str, BaseException], None] | None = None) -> None:
+    def __init__(
+        self,
+        perform: Perform,
+        on_failure: Callable[[str, BaseException], None] | None = None,
+        at_once: Callable[[Any, str], Any] = lambda effect, name: LATER,
+    ) -> None:
         self._perform = perform
         self._on_failure = on_failure
+        self._at_once = at_once
         self._jobs: dict[Job, None] = {}  # ordered, and cheap to take from
         self._queue: deque[Job] = deque()
         self._running = False
@@ -126,7 +137,8 @@ class TaskScheduler:
         if not job.ready:
             job.ready = True
             self._queue.append(job)
-        self._drain()
+        if not self._running:
+            self._drain()
 
     def _cancel(self, job: Job) -> None:
         if job.ended or self._stopped:
@@ -151,33 +163,49 @@ class TaskScheduler:
             self._running = False
 
     def _step(self, job: Job) -> None:
+        """Run a task up to an effect that it must wait for, or until others are ready as well."""
         value, error = job.answer
-        job.answer = (None, None)
-        try:
-            effect = job.task.send(value) if error is None else job.task.throw(error)
-        except StopIteration as stop:
-            self._end(job, stop.value, None)
-            return
-        except TaskCancelled as cancelled:
-            self._end(job, None, cancelled)
-            return
-        except Exception as failure:
-            self._end(job, None, failure)
-            return
-        done = Done(self, job)
-        if job.ready:  # it cancelled itself: the effect is not begun
-            return
-        job.waiting = done
-        kind = type(effect)
-        if kind is Spawn:
-            done(self._add(effect.task, effect.name))
-        elif kind is Join:
-            self._join(effect.handle, done)
-        elif kind is Cancel:
-            self._cancel(effect.handle)
-            done(None)
-        else:
-            self._perform(effect, job.name, done)
+        job.answer = _NOTHING
+        while True:
+            try:
+                effect = job.task.send(value) if error is None else job.task.throw(error)
+            except StopIteration as stop:
+                self._end(job, stop.value, None)
+                return
+            except TaskCancelled as cancelled:
+                self._end(job, None, cancelled)
+                return
+            except Exception as failure:
+                self._end(job, None, failure)
+                return
+            if job.ready:  # it cancelled itself: the effect is not begun
+                return
+            kind = type(effect)
+            if kind is Spawn:
+                value, error = self._add(effect.task, effect.name), None
+            elif kind is Cancel:
+                self._cancel(effect.handle)
+                if effect.handle is job:
+                    return
+                value, error = None, None
+            elif kind is Join:
+                done = job.waiting = Done(self, job)
+                self._join(effect.handle, done)
+                return
+            else:
+                try:
+                    value, error = self._at_once(effect, job.name), None
+                except OSError as refused:
+                    value, error = None, refused
+                if value is LATER:
+                    done = job.waiting = Done(self, job)
+                    self._perform(effect, job.name, done)
+                    return
+            if self._queue:
+                job.answer = (value, error)
+                job.ready = True
+                self._queue.append(job)
+                return
 
     def _join(self, other: Job, done: Done) -> None:
         if not other.ended:

@@ -50,6 +50,9 @@ class ServiceClient:
     def __init__(self, access: ServiceAccess, retries: RetryPolicy = AGENT_RETRIES) -> None:
         self.access = access
         self._retries = retries
+        self._headers = {**JSON_HEADER, "discovery_agent_version": access.agent_version}
+        if access.token:
+            self._headers["X-Secret-Key"] = access.token
         self._request_ids: Iterator[str] | None = None
 
     def call(
@@ -63,19 +66,17 @@ class ServiceClient:
         timeout_s: float = 30.0,
     ) -> Task[HttpAnswer]:
         """One call under /api/assisted-install; `body` is sent as JSON, `raw` as it is. Raises ConnectionFailed."""
-        headers = dict(JSON_HEADER)
-        if content_type:
-            headers["Content-Type"] = content_type
-        headers["discovery_agent_version"] = self.access.agent_version
-        if self.access.token:
-            headers["X-Secret-Key"] = self.access.token
         payload = raw if raw is not None else (b"" if body is None else json.dumps(body).encode())
         url = f"{self.access.url}{BASE_PATH}{path}"
         for attempt in itertools.count():
-            headers["X-Request-ID"] = yield from self._request_id()
+            if self._request_ids is None:
+                self._request_ids = request_ids((yield RandomBytes("request-id", 16)))
+            headers = {**self._headers, "X-Request-ID": next(self._request_ids)}
+            if content_type:
+                headers["Content-Type"] = content_type
             try:
                 answer: HttpAnswer = yield Http(
-                    method, url, dict(headers), payload, self.access.ca_pem, self.access.insecure, timeout_s
+                    method, url, headers, payload, self.access.ca_pem, self.access.insecure, timeout_s
                 )
             except ConnectionFailed:
                 if attempt >= self._retries.connection:
@@ -86,15 +87,11 @@ class ServiceClient:
             yield Sleep((yield from jitter_s(min(JITTER_CAP_S, 2.0 * 2 ** min(attempt, 8)))))
         raise AssertionError("itertools.count never ends")
 
-    def _request_id(self) -> Task[str]:
-        """A new UUID for each request; one draw names the process, a counter the request."""
-        if self._request_ids is None:
-            self._request_ids = request_ids((yield RandomBytes("request-id", 16)))
-        return next(self._request_ids)
-
 
 def request_ids(seed: bytes) -> Iterator[str]:
-    """Version 4 UUIDs that share their first half with each other and nothing with another process's."""
+    """An ID for each request of a process: one draw names the process, a counter the request.
+
+    Version 4 UUIDs that share their first half with each other and nothing with another process's."""
     head = seed.hex()
     prefix = f"{head[:8]}-{head[8:12]}-4{head[13:16]}-a{head[17:20]}-"
     start = int(head[20:32], 16)

@@ -5,6 +5,7 @@ Source: host-lifecycle 3.4 (retries, dedup, exit) and 3.5 (steps and replies).
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Any
 
@@ -29,7 +30,8 @@ class StepRunner:
         self._client = ServiceClient(access)
         self._context = context
         self._path = f"/v2/infra-envs/{context.infra_env_id}/hosts/{context.host_id}/instructions"
-        self._posted: dict[str, tuple[str, float]] = {}  # step type -> (output, until when it counts as stored)
+        # step type -> (digest of the output, until when it counts as stored)
+        self._posted: dict[str, tuple[bytes, float]] = {}
         self._ended = False
 
     def run(self) -> Task[int]:
@@ -49,13 +51,19 @@ class StepRunner:
                 back_off_s = min(back_off_s * BACK_OFF_FACTOR, BACK_OFF_CAP_S)
                 continue
             back_off_s, failing_since_s = BACK_OFF_FIRST_S, None
-            for step in instructions.get("instructions") or []:
-                yield Spawn(self._run_step(step), str(step.get("step_id") or step.get("step_type")))
-            yield Sleep(float(instructions.get("next_instruction_seconds") or 0))
-            if instructions.get("post_step_action") == "exit":
+            pause_s = float(instructions.get("next_instruction_seconds") or 0)
+            is_last = instructions.get("post_step_action") == "exit"
+            yield from self._start_steps(instructions.get("instructions") or [])
+            instructions = None  # they grow with the cluster, and nobody needs them while this sleeps
+            yield Sleep(pause_s)
+            if is_last:
                 yield Log("the service asked this runner to end", "runner")
                 return 0
         return 0
+
+    def _start_steps(self, steps: list[dict[str, Any]]) -> Task[None]:
+        for step in steps:
+            yield Spawn(self._run_step(step), str(step.get("step_id") or step.get("step_type")))
 
     def _poll(self, now_s: float) -> Task[dict[str, Any] | None]:
         """The instructions, or None where there were none to be had and the caller backs off."""
@@ -91,9 +99,10 @@ class StepRunner:
             self._ended = True
 
     def _reply(self, step_type: str, step_id: str, result: StepResult) -> Task[None]:
-        if result.exit_code == 0 and step_type in self._posted:
-            output, until_s = self._posted[step_type]
-            if output == result.output and (yield Now()) < until_s:
+        digest = hashlib.blake2b(result.output.encode(), digest_size=16).digest() if result.exit_code == 0 else b""
+        if digest and step_type in self._posted:
+            posted, until_s = self._posted[step_type]
+            if posted == digest and (yield Now()) < until_s:
                 return
         reply: dict[str, Any] = {"step_type": step_type, "step_id": step_id}
         if result.exit_code:
@@ -109,5 +118,5 @@ class StepRunner:
             return
         if answer.status >= 300:
             yield Log(f"the reply of {step_id} was answered {answer.status}: {answer.body[:200]!r}", "runner")
-        elif result.exit_code == 0:
-            self._posted[step_type] = (result.output, (yield Now()) + CACHE_S)
+        elif digest:
+            self._posted[step_type] = (digest, (yield Now()) + CACHE_S)

@@ -9,6 +9,7 @@ from labsim.controllers.cim.agent_creation import INFRA_ENV_LABEL
 from labsim.controllers.cim.agent_deletion import AgentDeletion
 from labsim.controllers.cim.agent_restore import restore_host
 from labsim.controllers.cim.agent_status import (
+    adopt_shown,
     desired_annotations,
     desired_labels,
     desired_status,
@@ -153,6 +154,7 @@ class Agents:
         described = yield from self._describe(agent, host)
         shown = yield from patch_status(AGENT, described, wanted)
         self._own.wrote(described, shown)
+        adopt_shown(host, shown)
         if error is not None and not error.is_input_error:
             requeue_s = self._settings.timeouts.error_requeue_s
         return Result(requeue_after_s=requeue_s)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from labsim.controllers.cim import urls
 from labsim.controllers.cim.errors import ServiceError
 from labsim.controllers.cim.lifecycle import HostLifecycle
-from labsim.controllers.cim.patching import patch_spec, with_condition, without_finalizer
+from labsim.controllers.cim.patching import patch_spec, with_conditions, without_finalizer
 from labsim.controllers.cim.rows import Cluster
 from labsim.controllers.cim.settings import CimSettings
 from labsim.controllers.runtime.effects import Key, Program, delete, get, list_all
@@ -23,9 +23,7 @@ def install_status(
     present: Object = install.get("status") or {}
     status: Object = dict(present)
     conditions: list[Object] = present.get("conditions") or []
-    for kind, (value, reason, message) in _conditions(cluster, error).items():
-        conditions = with_condition(conditions, kind, value, reason, message, now_s, probe_time=True)
-    status["conditions"] = conditions
+    status["conditions"] = with_conditions(conditions, _conditions(cluster, error), now_s, probe_time=True)
     if cluster is not None:
         debug = dict(present.get("debugInfo") or {})
         if "eventsURL" not in debug:

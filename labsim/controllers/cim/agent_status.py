@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from labsim.controllers.cim import urls
 from labsim.controllers.cim.agent_creation import INFRA_ENV_LABEL
-from labsim.controllers.cim.conditions import Condition, conditions_of, conditions_without_host
+from labsim.controllers.cim.conditions import conditions_of, conditions_without_host
 from labsim.controllers.cim.database import Database
 from labsim.controllers.cim.documents import percentage
 from labsim.controllers.cim.errors import ServiceError
 from labsim.controllers.cim.host_states import WORKER_STAGES
 from labsim.controllers.cim.inventory import LABEL_PREFIX
-from labsim.controllers.cim.patching import with_condition
+from labsim.controllers.cim.patching import with_conditions
 from labsim.controllers.cim.rows import Host
 from labsim.controllers.cim.settings import CimSettings
 from labsim.controllers.cim.validations import as_document
@@ -18,6 +18,7 @@ from labsim.model.objects import Object, timestamp
 
 STATE_PREFIX = "agent.agent-install.openshift.io/"
 CLUSTER_NAMESPACE_LABEL = "agent-install.openshift.io/clusterdeployment-namespace"
+_STAGES = list(WORKER_STAGES)  # in the status of every Agent: not to be changed
 
 
 def desired_labels(database: Database, host: Host) -> dict[str, str]:
@@ -61,8 +62,18 @@ def desired_status(
     status["debugInfo"] = _debug_info(present.get("debugInfo") or {}, database, settings, host)
     if host.validations is not None:
         status["validationsInfo"] = host.validations_document or as_document(host.validations)
-    status["conditions"] = with_conditions(present, conditions_of(host, error), now_s)
+    status["conditions"] = with_conditions(present.get("conditions") or [], conditions_of(host, error), now_s)
     return status
+
+
+def adopt_shown(host: Host, shown: Object) -> None:
+    """Keep the API server's copies of what the host's row and its Agent both hold: one copy of each, and the next
+    pass sees that they are the same without comparing them."""
+    status = shown["status"]
+    if status.get("validationsInfo") == host.validations_document:
+        host.validations_document = status["validationsInfo"]
+    if host.inventory is not None:
+        host.inventory.adopt(status.get("inventory"))
 
 
 def status_without_host(present: Object, error: ServiceError, now_s: float) -> Object:
@@ -72,15 +83,8 @@ def status_without_host(present: Object, error: ServiceError, now_s: float) -> O
     debug.pop("state", None)
     debug.pop("stateInfo", None)
     status["debugInfo"] = debug
-    status["conditions"] = with_conditions(present, conditions_without_host(error), now_s)
+    status["conditions"] = with_conditions(present.get("conditions") or [], conditions_without_host(error), now_s)
     return status
-
-
-def with_conditions(present: Object, wanted: dict[str, Condition], now_s: float) -> list[Object]:
-    conditions: list[Object] = present.get("conditions") or []
-    for kind, (status, reason, message) in wanted.items():
-        conditions = with_condition(conditions, kind, status, reason, message, now_s)
-    return conditions
 
 
 def _set_or_drop(status: Object, field: str, value: object) -> None:
@@ -98,7 +102,7 @@ def _progress(host: Host) -> Object:
         "installationPercentage": percentage(host.stage),
         "stageStartTime": timestamp(host.stage_started_at_s),
         "stageUpdateTime": timestamp(host.stage_updated_at_s),
-        "progressStages": list(WORKER_STAGES),
+        "progressStages": _STAGES,
     }
     if host.progress_info:
         progress["progressInfo"] = host.progress_info

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from labsim.controllers.cim.errors import ServiceError
+from labsim.controllers.cim.patching import Condition
 from labsim.controllers.cim.rows import Host, Validations
-
-Condition = tuple[str, str, str]  # status, reason, message
 
 AGENT_IS_READY = "The agent is ready to begin the installation"
 AGENT_NOT_READY = "The agent is not ready to begin the installation"

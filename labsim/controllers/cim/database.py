@@ -211,6 +211,10 @@ class Database:
         renames = bool(host.cluster_id) and not changed.keys().isdisjoint(("inventory", "requested_hostname"))
         if moves or renames:
             self._leave_cluster(host)
+        left = self.clusters.get(host.cluster_id) if moves else None
+        if left is not None:
+            # Its last state is shown by its ClusterDeployment too, which must look again.
+            self._wakes["cluster-deployment", Key(left.namespace, left.name)] = None
         for name, value in changed.items():
             setattr(host, name, value)
         host.updated_at_s = now_s
@@ -258,8 +262,6 @@ class Database:
         cluster.by_status.get(host.status, set()).discard(host.key)
         cluster.reachable.pop(host.id, None)
         self._name_shared(cluster, host, present=False)
-        # Its last state is shown by its ClusterDeployment too, which must look again.
-        self._wakes["cluster-deployment", Key(cluster.namespace, cluster.name)] = None
 
     def _enter_cluster(self, host: Host) -> None:
         cluster = self.clusters.get(host.cluster_id)
@@ -274,7 +276,7 @@ class Database:
         if cluster is None:
             return
         if host.inventory is not None and host.status not in PRE_CONNECTIVITY:
-            cluster.reachable[host.id] = host
+            cluster.reachable[host.id] = host.inventory.connectivity_entry(host.id)
         else:
             cluster.reachable.pop(host.id, None)
 

@@ -153,11 +153,7 @@ class Instructions:
         """The addresses of all other hosts that are past discovery; each host's part is made once."""
         if cluster is None:
             return None
-        others = [
-            other.inventory.connectivity_entry(other.id)
-            for other in cluster.reachable.values()
-            if other is not host and other.inventory is not None
-        ]
+        others = [entry for host_id, entry in cluster.reachable.items() if host_id != host.id]
         return ["[" + ",".join(others) + "]"] if others else None
 
     def _api_vip(self, host: Host, cluster: Cluster | None) -> list[str] | None:

@@ -120,6 +120,11 @@ class Inventory:
             self._agent_status = _agent_status(orjson.loads(self.text))
         return self._agent_status
 
+    def adopt(self, shown: Object | None) -> None:
+        """Let an equal copy of `agent_status()`, as an Agent shows it, be the only one."""
+        if shown is not None and shown == self._agent_status:
+            self._agent_status = shown
+
     def connectivity_entry(self, host_id: str) -> str:
         """The host's part of the connectivity-check arguments of other hosts, as JSON."""
         if not self._connectivity_entry:

@@ -66,7 +66,7 @@ _SET_B: dict[str, Any] = {
     "role": AUTO_ASSIGN,
     "suggested_role": "",
     "machine_config_pool": "",
-    "connectivity": "",
+    "connectivity": b"",
     "api_vip": None,
     "resolutions": None,
     "installation_disk_id": "",
@@ -108,7 +108,7 @@ class HostLifecycle:
             target = "discovering"
         self.database.update_host(host, now_s, **fields)
         if rule.reset is Reset.REGISTER:
-            host.last_output = {}
+            host.inventory_digest = b""
         if target:
             self.database.move_host(host, target, info or STATUS_INFO.get(target, ""), now_s)
         return host
@@ -173,10 +173,10 @@ class HostLifecycle:
             # The event of leaving still belongs to the cluster that is left.
             self.database.wake_host(host)
             self.database.update_host(host, now_s, **_SET_B)
-            host.last_output = {}
+            host.inventory_digest = b""
         elif rule.reset is Reset.BIND:
             self.database.update_host(host, now_s, **_SET_A)
-            host.last_output = {}
+            host.inventory_digest = b""
         if rule.target:
             self.database.move_host(host, rule.target, rule.info or STATUS_INFO.get(rule.target, ""), now_s)
 

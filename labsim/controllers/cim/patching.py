@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from labsim.controllers.runtime.effects import Program, patch
 from labsim.history import ABSENT, difference
 from labsim.model.kinds import Kind
 from labsim.model.objects import Object, name_of, namespace_of, timestamp
+
+Condition = tuple[str, str, str]  # status, reason, message
 
 
 def patch_metadata(
@@ -19,7 +22,9 @@ def patch_metadata(
     """
     metadata = obj["metadata"]
     change: Object = {}
-    for field, wanted in (("labels", labels or {}), ("annotations", annotations or {})):
+    for field, wanted in (("labels", labels), ("annotations", annotations)):
+        if not wanted:
+            continue
         present = metadata.get(field) or {}
         differing = {key: value for key, value in wanted.items() if present.get(key) != value}
         if differing:
@@ -55,6 +60,42 @@ def without_finalizer(kind: Kind, obj: Object, finalizer: str) -> Program[None]:
         yield from patch_metadata(kind, obj, finalizers=[entry for entry in present if entry != finalizer])
 
 
+def with_conditions(
+    conditions: list[Object], wanted: Mapping[str, Condition], now_s: float, *, probe_time: bool = False
+) -> list[Object]:
+    """The conditions with some set, the very same list where they are so already; lastTransitionTime moves only when
+    the status changes.
+
+    probe_time: the style of AgentClusterInstall, whose lastProbeTime and lastTransitionTime move on any change.
+    """
+    places = {entry.get("type"): place for place, entry in enumerate(conditions)}
+    result = conditions
+    for kind, (status, reason, message) in wanted.items():
+        place = places.get(kind)
+        present = None if place is None else conditions[place]
+        if (
+            present is not None
+            and present.get("status") == status
+            and present.get("reason") == reason
+            and present.get("message") == message
+        ):
+            continue
+        moment = timestamp(now_s)
+        entry: Object = {"type": kind, "status": status, "reason": reason, "message": message}
+        entry["lastTransitionTime"] = moment
+        if present is not None and present.get("status") == status and not probe_time:
+            entry["lastTransitionTime"] = present.get("lastTransitionTime", moment)
+        if probe_time:
+            entry["lastProbeTime"] = moment
+        if result is conditions:
+            result = [*conditions]
+        if place is None:
+            result.append(entry)
+        else:
+            result[place] = entry
+    return result
+
+
 def with_condition(
     conditions: list[Object],
     kind: str,
@@ -65,23 +106,5 @@ def with_condition(
     *,
     probe_time: bool = False,
 ) -> list[Object]:
-    """The conditions with one set; lastTransitionTime moves only when the status changes.
-
-    probe_time: the style of AgentClusterInstall, whose lastProbeTime and lastTransitionTime move on any change.
-    """
-    moment = timestamp(now_s)
-    entry: Object = {"type": kind, "status": status, "reason": reason, "message": message}
-    for place, present in enumerate(conditions):
-        if present.get("type") != kind:
-            continue
-        if all(present.get(field) == value for field, value in entry.items()):
-            return conditions
-        same_status = present.get("status") == status and not probe_time
-        entry["lastTransitionTime"] = present.get("lastTransitionTime", moment) if same_status else moment
-        if probe_time:
-            entry["lastProbeTime"] = moment
-        return [*conditions[:place], entry, *conditions[place + 1 :]]
-    entry["lastTransitionTime"] = moment
-    if probe_time:
-        entry["lastProbeTime"] = moment
-    return [*conditions, entry]
+    """The conditions with one set."""
+    return with_conditions(conditions, {kind: (status, reason, message)}, now_s, probe_time=probe_time)

@@ -87,12 +87,13 @@ class StepReplies:
                 f"Host is in {host.status} state, host can be updated only in one of "
                 "[discovering known disconnected insufficient pending-for-input installing-in-progress] states"
             )
-        if host.inventory is not None and host.last_output.get("inventory") == output:
+        digest = _digest(output)
+        if host.inventory is not None and host.inventory_digest == digest:
             return
         minimums = self._lifecycle.settings.minimums
         disk_gb = minimums.role(host.effective_role).disk_gb if host.cluster_id else minimums.pool_disk_gb
         inventory = parse_inventory(output, disk_gb)
-        host.last_output["inventory"] = output
+        host.inventory_digest = digest
         if host.inventory is not None and host.inventory.text == inventory.text:
             return
         disk_id, path = self._installation_disk(host, inventory)
@@ -143,10 +144,14 @@ class StepReplies:
 
     def _connectivity(self, host: Host, output: str, now_s: float) -> None:
         # Nothing of a day-2 host depends on it, and it grows with the cluster: its digest says whether it is new.
-        digest = hashlib.blake2b(output.encode(), digest_size=16).hexdigest()
+        digest = _digest(output)
         if digest != host.connectivity:
             _decoded(output, "connectivity")
             self._database.update_host(host, now_s, connectivity=digest)
+
+
+def _digest(output: str) -> bytes:
+    return hashlib.blake2b(output.encode(), digest_size=16).digest()
 
 
 def _decoded(output: str, what: str) -> dict[str, Any]:

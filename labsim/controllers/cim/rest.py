@@ -74,6 +74,11 @@ class RestApi:
             ("POST", "clusters", "*", "logs"): self._upload_logs,
             ("GET", "events"): self._events,
         }
+        self._host_routes = {
+            (pattern[0], pattern[5]): route
+            for pattern, route in self._routes.items()
+            if pattern[1:5] == ("infra-envs", "*", "hosts", "*") and len(pattern) == 6
+        }
 
     def handle(self, request: Request) -> Program[Response]:
         """Answer one request; whatever is wrong with it becomes a status and a body."""
@@ -98,6 +103,10 @@ class RestApi:
         parts = request.path[len(API_PREFIX) + 4 :].split("/")
         if "%" in request.path:
             parts = [unquote(part) for part in parts]
+        if len(parts) == 5 and parts[2] == "hosts" and parts[0] == "infra-envs":
+            route = self._host_routes.get((request.method, parts[4]))  # what agents ask for every minute
+            if route is not None:
+                return route(request, [parts[1], parts[3]], now_s)
         elements = parts[1::2] if parts[0] in ("infra-envs", "infra-env", "clusters") else []
         if parts[0] in ("infra-envs", "infra-env") and len(parts) > 4:
             elements = [parts[1], parts[3]] if parts[2] == "hosts" else [parts[1]]

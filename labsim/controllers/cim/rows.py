@@ -39,8 +39,8 @@ class Host:
         "installation_disk_path",
         "installer_args",
         "inventory",
+        "inventory_digest",
         "kind",
-        "last_output",
         "logs_collected_at_s",
         "logs_state",
         "machine_config_pool",
@@ -86,6 +86,7 @@ class Host:
         self.timestamp_s = 0
         self.agent_version = ""
         self.inventory: Inventory | None = None
+        self.inventory_digest = b""  # of the step's output that the inventory comes from
         self.media_connected = True
         self.role = AUTO_ASSIGN
         self.suggested_role = ""
@@ -105,7 +106,7 @@ class Host:
         self.node_labels: Mapping[str, str] = {}
         self.installation_disk_id = ""
         self.installation_disk_path = ""
-        self.connectivity = ""
+        self.connectivity = b""  # the digest of the last reply
         self.api_vip: ApiVip | None = None
         self.resolutions: Mapping[str, tuple[str, ...]] | None = None
         self.logs_state = ""
@@ -115,7 +116,6 @@ class Host:
         self.validations_document: dict[str, list[dict[str, str]]] = {}  # shared: not to be changed
         self.validations_text = ""
         self.polls = 0
-        self.last_output: dict[str, str] = {}
         self.events_sent_at_s: dict[str, float] = {}
 
     @property
@@ -274,8 +274,9 @@ class Cluster:
         self.hostnames: dict[str, set[tuple[str, str]]] = {}
         # The decision of the filtered ignition that a host fetched last: None before any success.
         self.ignition_answers: bool | None = None
-        # Hosts past discovery and not disconnected: whom the others check their connectivity to.
-        self.reachable: dict[str, Host] = {}
+        # Hosts past discovery and not disconnected, whom the others check their connectivity to: the part of each in
+        # the arguments of that step.
+        self.reachable: dict[str, str] = {}
 
     @property
     def domains(self) -> tuple[str, str, str]:

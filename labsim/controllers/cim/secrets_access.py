@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 
 from labsim.controllers.cim.patching import patch_metadata
 from labsim.controllers.runtime.effects import Program, get
@@ -17,8 +18,12 @@ WATCH_LABELS = {"agent-install.openshift.io/watch": "true", "cluster.open-cluste
 def secret_text(secret: Object, key: str) -> str | None:
     """The text under a key of a Secret; None where there is none."""
     encoded = (secret.get("data") or {}).get(key)
-    if encoded is None:
-        return None
+    return None if encoded is None else _decoded(encoded)
+
+
+@functools.lru_cache(maxsize=128)
+def _decoded(encoded: str) -> str | None:
+    """The text of a Secret's value. The few that all hosts of a cluster share are read again and again."""
     try:
         return base64.b64decode(encoded).decode(errors="replace")
     except binascii.Error:

@@ -6,9 +6,10 @@ Source: host-lifecycle 2.6 and 3.5.
 from __future__ import annotations
 
 import base64
+import functools
 import ipaddress
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 from labsim.guest.effects import ConnectionFailed, Http, HttpAnswer, Ping, Ran, Resolve, Run, Task, read_text
 from labsim.guest.inventory_network import read_interfaces
@@ -99,6 +100,7 @@ def check_ignition_endpoint(_context: StepContext, _access: ServiceAccess, argum
     return StepResult(json_output({"is_success": True, "url": url, "ignition": filtered}))
 
 
+@functools.lru_cache(maxsize=8)
 def filter_ignition(data: bytes) -> str:
     """The Ignition with nothing in it but LUKS and the three files that the service's validations look at."""
     config = json.loads(data)
@@ -118,37 +120,56 @@ def check_connectivity(_context: StepContext, _access: ServiceAccess, arguments:
     """Which addresses of the other hosts answer (layer 3), and which the neighbour table then knows (layer 2)."""
     hosts = json_argument(arguments) or []
     targets = [
-        (index, str(nic.get("mac", "")), str(address).split("/")[0])
-        for index, host in enumerate(hosts)
-        for nic in host.get("nics") or []
-        for address in nic.get("ip_addresses") or []
-    ]
-    round_trips: tuple[float | None, ...] = yield Ping(tuple(address for _, _, address in targets))
-    neighbours = _neighbours((yield from read_text("/proc/net/arp", "")))
-    interfaces = yield from read_interfaces()
-    remote: list[dict[str, Any]] = [
-        {"host_id": str(host.get("host_id", "")), "l2_connectivity": [], "l3_connectivity": [], "mtu_report": []}
+        [
+            (str(nic.get("mac", "")), str(address).partition("/")[0])
+            for nic in host.get("nics") or []
+            for address in nic.get("ip_addresses") or []
+        ]
         for host in hosts
     ]
-    for (index, mac, address), round_trip in zip(targets, round_trips, strict=True):
-        nic, own_address = _outgoing(interfaces, address)
+    round_trips = iter((yield Ping(tuple(address for found in targets for _, address in found))))
+    neighbours = _neighbours((yield from read_text("/proc/net/arp", "")))
+    networks = _own_networks((yield from read_interfaces()))
+    remote = [
+        _remote_host(
+            str(host.get("host_id", "")),
+            tuple(
+                (*_outgoing(networks, address), address, next(round_trips), mac, neighbours.get(address, ""))
+                for mac, address in found
+            ),
+        )
+        for host, found in zip(hosts, targets, strict=True)
+    ]
+    return StepResult('{"remote_hosts":[' + ",".join(remote) + "]}")
+
+
+# NIC, its address, the remote address, round trip in ms or None, MAC by its host, MAC by the neighbour table or "".
+_Reached = tuple[str, str, str, float | None, str, str]
+
+
+@functools.lru_cache(maxsize=8192)
+def _remote_host(host_id: str, addresses: tuple[_Reached, ...]) -> str:
+    """What was found about one host, as JSON. Hosts of one network find the same about each other."""
+    layer2: list[dict[str, Any]] = []
+    layer3: list[dict[str, Any]] = []
+    for nic, own_address, address, round_trip, mac, seen_mac in addresses:
         entry: dict[str, Any] = {"outgoing_nic": nic, "remote_ip_address": address}
         if round_trip is not None:
             entry |= {"successful": True, "average_rtt_ms": round_trip}
         else:
             entry["packet_loss_percentage"] = 100
-        remote[index]["l3_connectivity"].append(entry)
-        if address in neighbours:
-            remote[index]["l2_connectivity"].append(
+        layer3.append(entry)
+        if seen_mac:
+            layer2.append(
                 {
                     "outgoing_nic": nic,
                     "outgoing_ip_address": own_address,
                     "remote_ip_address": address,
-                    "remote_mac": neighbours[address],
-                    "successful": neighbours[address] == mac.lower(),
+                    "remote_mac": seen_mac,
+                    "successful": seen_mac == mac.lower(),
                 }
             )
-    return StepResult(json_output({"remote_hosts": remote}))
+    return json_output({"host_id": host_id, "l2_connectivity": layer2, "l3_connectivity": layer3, "mtu_report": []})
 
 
 def _neighbours(arp_table: str) -> dict[str, str]:
@@ -157,17 +178,39 @@ def _neighbours(arp_table: str) -> dict[str, str]:
     return {row[0]: row[3].lower() for row in rows if len(row) > 3 and int(row[2], 16) & 2}
 
 
-def _outgoing(interfaces: list[dict[str, Any]], address: str) -> tuple[str, str]:
-    """The NIC (and its address) on whose network `address` is; the first one with an address otherwise."""
-    fallback = ("", "")
-    target = ipaddress.ip_address(address)
+class _Network(NamedTuple):
+    """A network that a NIC has an address on."""
+
+    version: int
+    mask: int
+    start: int
+    nic: str
+    own_address: str
+
+
+def _own_networks(interfaces: list[dict[str, Any]]) -> list[_Network]:
+    found: list[_Network] = []
     for interface in interfaces:
         for own in (*interface["ipv4_addresses"], *interface["ipv6_addresses"]):
-            here = (str(interface["name"]), str(own).split("/")[0])
-            if target in ipaddress.ip_interface(own).network:
-                return here
-            fallback = fallback if fallback[0] else here
-    return fallback
+            network = ipaddress.ip_interface(own).network
+            place = int(network.netmask), int(network.network_address)
+            found.append(_Network(network.version, *place, str(interface["name"]), str(own).partition("/")[0]))
+    return found
+
+
+def _outgoing(networks: list[_Network], address: str) -> tuple[str, str]:
+    """The NIC (and its address) on whose network `address` is; the first one with an address otherwise."""
+    version, number = _numeric(address)
+    for network in networks:
+        if network.version == version and number & network.mask == network.start:
+            return network.nic, network.own_address
+    return (networks[0].nic, networks[0].own_address) if networks else ("", "")
+
+
+@functools.lru_cache(maxsize=8192)
+def _numeric(address: str) -> tuple[int, int]:
+    parsed = ipaddress.ip_address(address)
+    return parsed.version, int(parsed)
 
 
 def check_tang(_context: StepContext, _access: ServiceAccess, arguments: list[str]) -> Task[StepResult]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -12,7 +13,7 @@ from labsim.entropy import Entropy
 from labsim.guest import effects as guest
 from labsim.guest.fake_system import MachineFacts, system_tree
 from labsim.guest.main import run as guest_program
-from labsim.guest.scheduler import Done, TaskScheduler
+from labsim.guest.scheduler import LATER, Done, TaskScheduler
 from labsim.kube.certificates import csr, derived_key, key_pem
 from labsim.machines.driver import BootSource, MachineSpec, Power
 from labsim.machines.simulated.disk import BootEntry, SimulatedDisk
@@ -27,6 +28,7 @@ GRACEFUL_STOP_S = 5.0
 WRITE_DISK_S = (150.0, 260.0)  # the whole image; parts take their share
 RUNTIME_FILES = ("/run/", "/tmp/", "/var/")  # noqa: S108  (paths of the machine: nothing there shows in the inventory)
 REQUEST_DELAY_S = (0.002, 0.02)
+PING_MS = 0.4  # every machine of the lab hears every other one
 
 
 class Transport(Protocol):
@@ -149,93 +151,76 @@ class SimulatedMachine:
         self._dirs = {}
         for path in (*self._files, *self._links):
             self._add_to_parents(path)
-        tasks = TaskScheduler(self._perform, self._task_failed)
+        tasks = TaskScheduler(self._perform, self._task_failed, self._at_once)
         self._tasks = tasks
         tasks.start(guest_program(boot), "main")
 
     # -- the effects of the guest -----------------------------------------------------------------------------------
 
     def _perform(self, effect: Any, task: str, done: Done) -> None:
-        """Answer one effect: now, or when its time has come. Answers after the machine went down go nowhere."""
-        tasks = self._tasks
+        """Begin an effect that takes time. Answers after the machine went down go nowhere: `done` drops them."""
+        kind = type(effect)
+        if kind is guest.Http:
+            purpose = f"http/{task}/{effect.method}"
+            delay_s = self._entropy.uniform(f"{purpose}/{self._nth(purpose)}", *REQUEST_DELAY_S)
+            send = functools.partial(self._transport, self.spec.name, effect, done)
+            self._scheduler.call_later(delay_s, send, "guest http")
+        elif kind is guest.Sleep:
+            self._scheduler.call_later(max(effect.seconds, 0.0), done, "guest sleep")
+        elif kind is guest.WriteDisk:
+            self._write_disk(effect, done)
+        elif kind is guest.Reboot:
+            self._observe(self.spec.name, "reboot", {"reason": effect.reason})
+            self._halt()
+            self._boot(self.spec.boot_order)
+        else:
+            raise TypeError(f"{task} yielded {effect!r}, which is no effect of labsim.guest.effects")
 
-        def answer(value: Any) -> None:
-            if self._tasks is not tasks or tasks is None:
-                return
-            if isinstance(value, BaseException):
-                done.error(value)
-            else:
-                done(value)
+    def _at_once(self, effect: Any, _task: str) -> Any:
+        """The answer of an effect that takes no time, or LATER. Raises OSError as the system would."""
+        answer = _ANSWERS.get(type(effect))
+        return LATER if answer is None else answer(self, effect)
 
-        match effect:
-            case guest.Http():
-                self._http(effect, task, answer)
-            case guest.Sleep(seconds):
-                self._scheduler.call_later(max(seconds, 0.0), lambda: answer(None), "guest sleep")
-            case guest.WriteDisk():
-                self._write_disk(effect, answer)
-            case guest.Reboot(reason):
-                self._observe(self.spec.name, "reboot", {"reason": reason})
-                self._halt()
-                self._boot(self.spec.boot_order)
-            case _:
-                answer(self._now_or_never(effect, task))
+    def _read_file(self, effect: guest.ReadFile) -> bytes:
+        data = self._read(effect.path)
+        if data is None:
+            raise FileNotFoundError(2, "No such file or directory", effect.path)
+        return data
 
-    def _now_or_never(self, effect: Any, task: str) -> Any:
-        """The answer of an effect that takes no time: a value, or an exception."""
-        match effect:
-            case guest.Now():
-                return self._scheduler.now()
-            case guest.ReadFile(path):
-                data = self._read(path)
-                return FileNotFoundError(2, "No such file or directory", path) if data is None else data
-            case guest.ListDir(path):
-                names = self._list(path)
-                return FileNotFoundError(2, "No such file or directory", path) if names is None else names
-            case guest.ReadLink(path):
-                target = self._links.get(path)
-                return FileNotFoundError(2, "No such file or directory", path) if target is None else target
-            case guest.WriteFile(path, data):
-                self._write(path, data)
-                return None
-            case guest.Run(argv):
-                return FileNotFoundError(2, "No such file or directory", argv[0])
-            case guest.RandomBytes(purpose, count):
-                return self._entropy.bytes(f"random/{purpose}/{self._nth(purpose)}", count)
-            case guest.MakeCsr():
-                return self._make_csr(effect)
-            case guest.SetBootEntry(_, initrd, command_line):
-                self.disks[0].boot_entry = BootEntry(ignition_in_initrd(initrd), command_line)
-                return None
-            case guest.Log(text, unit):
-                self._print(f"{unit}: {text}")
-                return None
-            case guest.SystemVersion():
-                return self._system_version
-            case guest.Resolve(name):
-                return self._resolve(name)
-            case guest.Ping(addresses):
-                return tuple(0.4 for _ in addresses)
-        raise TypeError(f"{task} yielded {effect!r}, which is no effect of labsim.guest.effects")
+    def _list_dir(self, effect: guest.ListDir) -> tuple[str, ...]:
+        names = self._list(effect.path)
+        if names is None:
+            raise FileNotFoundError(2, "No such file or directory", effect.path)
+        return names
 
-    def _http(self, effect: guest.Http, task: str, answer: Callable[[Any], None]) -> None:
-        purpose = f"http/{task}/{effect.method}"
-        delay_s = self._entropy.uniform(f"{purpose}/{self._nth(purpose)}", *REQUEST_DELAY_S)
-        self._scheduler.call_later(delay_s, lambda: self._transport(self.spec.name, effect, answer), "guest http")
+    def _read_link(self, effect: guest.ReadLink) -> str:
+        target = self._links.get(effect.path)
+        if target is None:
+            raise FileNotFoundError(2, "No such file or directory", effect.path)
+        return target
 
-    def _write_disk(self, effect: guest.WriteDisk, answer: Callable[[Any], None]) -> None:
+    def _run_program(self, effect: guest.Run) -> Any:
+        raise FileNotFoundError(2, "No such file or directory", effect.argv[0])
+
+    def _random_bytes(self, effect: guest.RandomBytes) -> bytes:
+        return self._entropy.bytes(f"random/{effect.purpose}/{self._nth(effect.purpose)}", effect.count)
+
+    def _set_boot_entry(self, effect: guest.SetBootEntry) -> None:
+        self.disks[0].boot_entry = BootEntry(ignition_in_initrd(effect.initrd), effect.command_line)
+
+    def _write_disk(self, effect: guest.WriteDisk, done: Done) -> None:
         disk = next((disk for disk in self.disks if effect.device.endswith(f"/{disk.name}")), self.disks[0])
         seconds = self._entropy.uniform(f"write-disk/{self._boots}", *WRITE_DISK_S) / effect.parts
 
         def written() -> None:
-            if self._tasks is None:
+            if not done.wanted:  # the power went away meanwhile
                 return
             try:
                 disk.write_part(effect.part, effect.parts, effect.ignition)
             except OSError as error:
-                answer(error)
+                done.error(error)
                 return
-            answer(None)
+            done()
 
         self._scheduler.call_later(seconds, written, "guest disk")
 
@@ -250,10 +235,12 @@ class SimulatedMachine:
         )
         return key_pem(key), request
 
-    def _resolve(self, name: str) -> Any:
-        hosts = self._files.get("/etc/hosts", b"").decode()
-        found = tuple(line.split()[0] for line in hosts.splitlines() if name.rstrip(".") in line.split()[1:])
-        return found
+    def _resolve(self, effect: guest.Resolve) -> tuple[str, ...]:
+        hosts = self._files.get("/etc/hosts")
+        if not hosts:
+            return ()
+        name = effect.name.rstrip(".")
+        return tuple(line.split()[0] for line in hosts.decode().splitlines() if name in line.split()[1:])
 
     # -- files --------------------------------------------------------------------------------------------------------
 
@@ -315,6 +302,25 @@ class SimulatedMachine:
         count = self._counts.get(coordinate, 0)
         self._counts[coordinate] = count + 1
         return count
+
+
+_Answer = Callable[[SimulatedMachine, Any], Any]
+# The effects that take no time. Nothing that the guest could run as a program is there; whoever is asked answers.
+_ANSWERS: dict[type, _Answer] = {
+    guest.Now: lambda machine, _: machine._scheduler.now(),
+    guest.ReadFile: SimulatedMachine._read_file,
+    guest.ListDir: SimulatedMachine._list_dir,
+    guest.ReadLink: SimulatedMachine._read_link,
+    guest.WriteFile: lambda machine, effect: machine._write(effect.path, effect.data),
+    guest.Run: SimulatedMachine._run_program,
+    guest.RandomBytes: SimulatedMachine._random_bytes,
+    guest.MakeCsr: SimulatedMachine._make_csr,
+    guest.SetBootEntry: SimulatedMachine._set_boot_entry,
+    guest.Log: lambda machine, effect: machine._print(f"{effect.unit}: {effect.text}"),
+    guest.SystemVersion: lambda machine, _: machine._system_version,
+    guest.Resolve: SimulatedMachine._resolve,
+    guest.Ping: lambda _, effect: (PING_MS,) * len(effect.addresses),
+}
 
 
 def _normal(path: str) -> str:

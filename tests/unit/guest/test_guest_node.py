@@ -336,6 +336,26 @@ def test_an_ordinary_pod_is_reported_running_and_goes_when_deleted() -> None:
     assert json.loads(carrier.seen("DELETE", "/pods/web")[0].body)["gracePeriodSeconds"] == 0
 
 
+def test_a_pod_that_cannot_be_removed_is_tried_again_although_the_list_stays_the_same() -> None:
+    class Stubborn(HostedCluster):
+        refusing = True
+
+        def __call__(self, request: fx.Http) -> HttpAnswer | Exception:
+            if self.refusing and request.method == "DELETE":
+                return answer(500, {"message": "etcdserver: request timed out"})
+            return super().__call__(request)
+
+    cluster = Stubborn()
+    cluster.pods = [pod("web", "httpd")]
+    carrier = joined(cluster)
+    cluster.pods[0]["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    carrier.run_for(35)
+    assert len(carrier.seen("DELETE", "/pods/web")) > 2
+    cluster.refusing = False
+    carrier.run_for(10)
+    assert cluster.pods == []
+
+
 def reclaim_pod() -> dict[str, Any]:
     made = pod(
         "worker-a-reclaim-x",

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from labsim.guest.effects import Cancel, Join, Log, Reboot, Sleep, Spawn, Task, TaskCancelled
-from labsim.guest.scheduler import Done, TaskScheduler
+from labsim.guest.effects import Cancel, Join, Log, Reboot, Run, Sleep, Spawn, Task, TaskCancelled
+from labsim.guest.scheduler import LATER, Done, TaskScheduler
 
 
 class Carrier:
@@ -149,3 +149,69 @@ def test_many_immediate_answers_do_not_deepen_the_stack() -> None:
 
     carrier = Carrier()
     assert carrier.scheduler.start(chatty(), "chatty").result == 7
+
+
+class QuickCarrier(Carrier):
+    """Answers lines of the journal at once, and has no programs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scheduler = TaskScheduler(self.perform, at_once=self.at_once)
+
+    def at_once(self, effect: Any, task_name: str) -> Any:
+        if isinstance(effect, Log):
+            self.logged.append(f"{task_name}: {effect.text}")
+            return len(self.logged)
+        if isinstance(effect, Run):
+            raise FileNotFoundError(effect.argv[0])
+        return LATER
+
+
+def test_what_takes_no_time_is_answered_in_place_and_its_errors_are_thrown() -> None:
+    def task() -> Task[str]:
+        count = yield Log("a")
+        try:
+            yield Run(("chronyc",))
+        except FileNotFoundError as error:
+            yield Log(f"no {error} after {count}")
+        slept: str = yield Sleep(1)
+        return slept
+
+    carrier = QuickCarrier()
+    job = carrier.scheduler.start(task(), "t")
+    assert carrier.logged == ["t: a", "t: no chronyc after 1"]
+    carrier.open.pop()[2]("slept")
+    assert job.result == "slept"
+
+
+def test_tasks_that_are_ready_take_turns_also_where_nobody_waits() -> None:
+    def child() -> Task[None]:
+        yield Log("1")
+        yield Log("2")
+
+    def parent() -> Task[None]:
+        yield Spawn(child(), "child")
+        yield Log("1")
+        yield Log("2")
+
+    carrier = QuickCarrier()
+    carrier.scheduler.start(parent(), "parent")
+    assert carrier.logged == ["child: 1", "parent: 1", "child: 2", "parent: 2"]
+
+
+def test_a_task_that_cancels_itself_goes_no_further() -> None:
+    jobs: list[Any] = []
+
+    def task() -> Task[None]:
+        yield Sleep(1)
+        try:
+            yield Cancel(jobs[0])
+        finally:
+            carrier.logged.append("cancelled")
+        carrier.logged.append("went on")
+
+    carrier = QuickCarrier()
+    jobs.append(carrier.scheduler.start(task(), "t"))
+    carrier.open.pop()[2](None)
+    assert carrier.logged == ["cancelled"]
+    assert carrier.scheduler.idle

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 from labsim.controllers.cim.rows import Validation, Validations
@@ -109,8 +110,11 @@ def _run(checks: tuple[tuple[str, Check], ...], context: ValidationContext) -> t
 
 
 def as_document(validations: Validations) -> dict[str, list[dict[str, str]]]:
-    """The shape of `validations_info` and of the Agent's `.status.validationsInfo`."""
-    return {
-        category: [{"id": entry[0], "status": entry[1], "message": entry[2]} for entry in entries]
-        for category, entries in validations.items()
-    }
+    """The shape of `validations_info` and of the Agent's `.status.validationsInfo`. Shared: not to be changed."""
+    return {category: [_entry(*entry) for entry in entries] for category, entries in validations.items()}
+
+
+@functools.lru_cache(maxsize=1024)
+def _entry(name: str, status: str, message: str) -> dict[str, str]:
+    """One validation of a document. Most are the same for all hosts."""
+    return {"id": name, "status": status, "message": message}
