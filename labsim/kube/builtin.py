@@ -75,9 +75,8 @@ def _complete_secret(obj: Object, _old: Object | None, _user: User) -> None:
         obj["type"] = "Opaque"
     texts = obj.pop("stringData", None)
     if texts:
-        data = obj.setdefault("data", {})
-        for key, value in texts.items():
-            data[key] = base64.b64encode(value.encode()).decode()
+        added = {key: base64.b64encode(value.encode()).decode() for key, value in texts.items()}
+        obj["data"] = {**(obj.get("data") or {}), **added}
 
 
 _SECRET_KEYS = {

@@ -27,11 +27,16 @@ class _Reader:
         self._kind = kind
         self.unknown: list[str] = []
 
-    def struct(self, value: dict[str, Any], shape: Shape, path: str) -> None:
+    def struct(self, value: dict[str, Any], shape: Shape, path: str, old: Any = None) -> None:
+        """Read a struct in place; what it shares with `old`, which has been read before, is not walked."""
         fields = shape.fields
+        before: dict[str, Any] = old if type(old) is dict else _NOTHING
         for key in tuple(value):
-            child = fields.get(key)
             item = value[key]
+            earlier = before.get(key)
+            if earlier is item and item is not None:
+                continue
+            child = fields.get(key)
             if child is None:
                 if not shape.open:
                     self.unknown.append(f"{path}.{key}" if path else key)
@@ -42,9 +47,9 @@ class _Reader:
                 if child.scalar and (child.scalar != "string" or type(item) is not str):
                     value[key] = self._scalar(item, child.scalar, path, key)
             elif child.form != ANY:
-                self._inner(item, child, f"{path}.{key}" if path else key)
+                self._inner(item, child, f"{path}.{key}" if path else key, earlier)
 
-    def _inner(self, item: Any, shape: Shape, path: str) -> None:
+    def _inner(self, item: Any, shape: Shape, path: str, old: Any = None) -> None:
         if shape.form == LIST:
             if type(item) is not list:
                 raise self._wrong(item, "[]", path)
@@ -54,7 +59,7 @@ class _Reader:
         elif shape.item is not None:
             self._map(item, shape.item, path)
         else:
-            self.struct(item, shape, path)
+            self.struct(item, shape, path, old)
 
     def _list(self, items: list[Any], shape: Shape, path: str) -> None:
         inner = shape.item
@@ -130,17 +135,20 @@ class _Reader:
         return bad_request(f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: {problem}')
 
 
-def decode_builtin(kind: Kind, obj: Object, shape: Shape) -> list[str]:
+_NOTHING: dict[str, Any] = {}
+
+
+def decode_builtin(kind: Kind, obj: Object, shape: Shape, old: Object | None = None) -> list[str]:
     """Check an object of a built-in kind in place; returns the paths of the unknown fields that were taken out.
 
-    Raises 400 BadRequest where a value has the wrong type.
+    `old` is a stored state that may share parts with it. Raises 400 BadRequest where a value has the wrong type.
     """
     reader = _Reader(kind)
-    reader.struct(obj, shape, "")
+    reader.struct(obj, shape, "", old)
     return reader.unknown
 
 
-def decode_metadata(kind: Kind, obj: Object) -> list[str]:
+def decode_metadata(kind: Kind, obj: Object, old: Object | None = None) -> list[str]:
     """The same for the metadata of a custom resource."""
     metadata = obj.get("metadata")
     reader = _Reader(kind)
@@ -149,7 +157,7 @@ def decode_metadata(kind: Kind, obj: Object) -> list[str]:
             raise bad_request(f"metadata of a {kind.kind} must be an object")
         obj["metadata"] = {}
         return []
-    reader.struct(metadata, metadata_shape(), "metadata")
+    reader.struct(metadata, metadata_shape(), "metadata", None if old is None else old["metadata"])
     return reader.unknown
 
 

@@ -13,7 +13,7 @@ from labsim.kube.fieldsets import undeclared
 from labsim.kube.registry import ServedKind
 from labsim.kube.store import Revision
 from labsim.kube.users import User
-from labsim.kube.writes import WritePath, waits
+from labsim.kube.writes import METADATA_BYTES, WritePath, waits
 from labsim.model.kinds import CUSTOM_RESOURCE_DEFINITION, NAMESPACE, Kind
 from labsim.model.objects import Object, dig, thaw
 
@@ -74,7 +74,8 @@ def delete(
     if kind == NAMESPACE and metadata["name"] in _NEVER_DELETED:
         raise errors.forbidden(kind, metadata["name"], "this namespace may not be deleted")
     writes.admit_deletion(kind, old, user)
-    obj = thaw(old)
+    shares = writes.shares_parts(served)
+    obj = {**old, "metadata": {**metadata}} if shares else thaw(old)
     _mark_policy(obj["metadata"], options.policy)
     if kind == CUSTOM_RESOURCE_DEFINITION and CLEANUP_FINALIZER not in obj["metadata"].get("finalizers", ()):
         return _delete_definition(server, writes, served, obj, dry_run)
@@ -88,7 +89,7 @@ def delete(
     _mark_deleted(obj, kind, writes.now())
     if dry_run:
         return obj
-    writes.put(served, obj)
+    writes.put(served, obj, METADATA_BYTES if shares else None)
     marked = server.store.get(served.stored, metadata.get("namespace", ""), metadata["name"])
     assert marked is not None
     return writes.view(served, marked)

@@ -18,12 +18,14 @@ def merge_patched(target: Any, patch: Any) -> Any:
     """A tree with a merge patch applied: null removes, everything but objects replaces. `target` is not changed."""
     if not isinstance(patch, dict):
         return patch
-    result = dict(target) if isinstance(target, dict) else {}
+    result = {**target} if isinstance(target, dict) else {}
     for key, value in patch.items():
         if value is None:
             result.pop(key, None)
-        else:
+        elif type(value) is dict:
             result[key] = merge_patched(result.get(key), value)
+        else:
+            result[key] = value
     return result
 
 

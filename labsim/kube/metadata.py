@@ -60,16 +60,16 @@ def metadata_problems(
         found += [cause("FieldValueInvalid", shown + text, "metadata.name") for text in name_problems(metadata["name"])]
     before = old or {}
     labels = metadata.get("labels")
-    if labels and labels != before.get("labels"):
+    if labels and labels is not before.get("labels") and labels != before.get("labels"):
         found += _label_problems(labels)
     annotations = metadata.get("annotations")
-    if annotations and annotations != before.get("annotations"):
+    if annotations and annotations is not before.get("annotations") and annotations != before.get("annotations"):
         found += _annotation_problems(annotations)
     finalizers = metadata.get("finalizers")
-    if finalizers and finalizers != before.get("finalizers"):
+    if finalizers and finalizers is not before.get("finalizers") and finalizers != before.get("finalizers"):
         found += _finalizer_problems(finalizers, before, is_custom)
     owners = metadata.get("ownerReferences")
-    if owners and owners != before.get("ownerReferences"):
+    if owners and owners is not before.get("ownerReferences") and owners != before.get("ownerReferences"):
         found += _owner_problems(owners)
     return found
 

@@ -54,9 +54,12 @@ class StructuralSchema:
             fine = fine and not any(True for _ in self._metadata_problems(obj, None))
         return fine
 
-    def unknown_fields(self, obj: dict[str, Any]) -> list[str]:
-        """The paths that pruning would remove, for strict field validation; those of metadata are not looked at."""
-        return list(self._root.unknown({key: item for key, item in obj.items() if key not in _ROOT_KEYS}, ""))
+    def unknown_fields(self, obj: dict[str, Any], old: dict[str, Any] | None = None) -> list[str]:
+        """The paths that pruning would remove, for strict field validation; those of metadata are not looked at.
+
+        `old` is a pruned state that may share parts with `obj`.
+        """
+        return list(self._root.unknown({key: item for key, item in obj.items() if key not in _ROOT_KEYS}, "", old))
 
     def problems(self, obj: dict[str, Any], old: dict[str, Any] | None, *, valid: bool = False) -> list[Cause]:
         """What is wrong with a completed object. What was wrong before and did not change is let pass (ratcheting).

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from labsim.kube.cel import Rule, broken_rules
+from labsim.kube.sameness import unchanged
 from labsim.kube.schema_values import (
     FORMATS,
     Cause,
@@ -71,8 +72,8 @@ class Node:
             return False
         return not self.constrained or self.check(value)
 
-    def unknown(self, value: Any, path: str) -> Iterator[str]:
-        """The paths that pruning would remove."""
+    def unknown(self, value: Any, path: str, old: Any = None) -> Iterator[str]:
+        """The paths that pruning would remove; what is the very same as in `old`, which was pruned, is not walked."""
         yield from ()
 
     def problems(self, value: Any, old: Any, path: str) -> Iterator[Cause]:
@@ -93,7 +94,7 @@ class Node:
 
     def rule_problems(self, value: Any, old: Any, path: str) -> Iterator[Cause]:
         """The broken CEL rules of this node and those below. An unchanged part is not evaluated again."""
-        if value is None or (old is not None and old == value):
+        if value is None or value is old or (old is not None and old == value):
             return
         if self.rules:
             yield from broken_rules(self.rules, value, old, path)
@@ -140,8 +141,13 @@ class ObjectNode(Node):
             if key in skipped:
                 continue
             item = value[key]
-            if key in before and _unchanged(item, before[key]):
-                continue
+            if key in before:
+                earlier = before[key]
+                if item is earlier:
+                    continue
+                if unchanged(item, earlier):
+                    value[key] = earlier  # one tree for both states
+                    continue
             if item is None:
                 if child.nullable:
                     continue
@@ -161,14 +167,18 @@ class ObjectNode(Node):
                 return False
         return fine and (not self.constrained or self.check(value))
 
-    def unknown(self, value: Any, path: str) -> Iterator[str]:
+    def unknown(self, value: Any, path: str, old: Any = None) -> Iterator[str]:
         if not isinstance(value, dict):
             return
+        before: dict[str, Any] = old if type(old) is dict else _NOTHING
         for key, item in value.items():
+            earlier = before.get(key)
+            if earlier is item and item is not None:
+                continue
             here = f"{path}.{key}" if path else key
             child = self.child(key)
             if child is not None:
-                yield from child.unknown(item, here)
+                yield from child.unknown(item, here, earlier)
             elif not self.keeps_unknown and not (self.embedded and key in _EMBEDDED_KEYS):
                 yield here
 
@@ -217,7 +227,8 @@ class ListNode(Node):
             known = len(before)
             for index, item in enumerate(value):
                 earlier = before[index] if index < known else None
-                if earlier is not None and _unchanged(item, earlier):
+                if earlier is not None and unchanged(item, earlier):
+                    value[index] = earlier
                     continue
                 if item is None and not items.nullable and items.has_default:
                     value[index] = items.default()
@@ -229,8 +240,8 @@ class ListNode(Node):
             return False
         return fine and (not self.constrained or self.check(value))
 
-    def unknown(self, value: Any, path: str) -> Iterator[str]:
-        if isinstance(value, list) and self.items is not None:
+    def unknown(self, value: Any, path: str, old: Any = None) -> Iterator[str]:
+        if isinstance(value, list) and self.items is not None and value is not old:
             for index, item in enumerate(value):
                 yield from self.items.unknown(item, f"{path}[{index}]")
 
@@ -279,15 +290,6 @@ class ListNode(Node):
 
 
 _NOTHING: dict[str, Any] = {}
-
-
-def _unchanged(value: Any, old: Any) -> bool:
-    """Equal to the last bit. Python takes True for 1, so what is not a text is compared as it is written, too."""
-    if value is old:
-        return True
-    if value != old:
-        return False
-    return type(value) is str or orjson.dumps(value) == orjson.dumps(old)
 
 
 def node_of(schema: Schema) -> Node:

@@ -11,18 +11,21 @@ import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+import orjson
+
 from labsim.clock import Clock
 from labsim.entropy import Entropy
 from labsim.kube import deletion, errors, ownership, patches
 from labsim.kube.definitions import accepted_status, is_established, name_conflict
 from labsim.kube.errors import bad_request, cause
 from labsim.kube.field_index import INDEXED
+from labsim.kube.merging import merge_patched
 from labsim.kube.registry import Registry, ServedKind
 from labsim.kube.selectors import parse_field_selector, parse_label_selector
 from labsim.kube.services import ServiceNetwork
 from labsim.kube.store import Revision, Store
 from labsim.kube.users import ADMIN, User
-from labsim.kube.writes import AdmissionHook, WriteOptions, WritePath
+from labsim.kube.writes import METADATA_BYTES, QUIETLY, AdmissionHook, WriteOptions, WritePath, write_options
 from labsim.model.kinds import CUSTOM_RESOURCE_DEFINITION, LEASE, NAMESPACE, Kind
 from labsim.model.objects import Object, dig, thaw
 
@@ -168,9 +171,7 @@ class ApiServer:
         """Create an object. Raises 409 AlreadyExists, 404 for a missing namespace, 422 Invalid, ..."""
         served = self.served(kind)
         deletion.check_definition_is_alive(self, served)
-        options = WriteOptions(
-            user=user, manager=manager, dry_run=dry_run, field_validation=field_validation, warnings=warnings
-        )
+        options = write_options(user, manager, dry_run, field_validation, warnings)
         made = self._writes.create(served, obj, options)
         if kind == CUSTOM_RESOURCE_DEFINITION and not dry_run:
             self._definition_changed(made)
@@ -192,9 +193,7 @@ class ApiServer:
         served = self.served(kind)
         metadata = obj.get("metadata") or {}
         namespace, name = str(metadata.get("namespace") or ""), str(metadata.get("name") or "")
-        options = WriteOptions(
-            user=user, manager=manager, dry_run=dry_run, field_validation=field_validation, warnings=warnings
-        )
+        options = write_options(user, manager, dry_run, field_validation, warnings)
         if kind == LEASE and self.store.get(served.stored, namespace, name) is None:
             return self._writes.create(served, obj, options)
         if subresource == "scale":
@@ -225,9 +224,9 @@ class ApiServer:
     ) -> Object:
         """Patch an object, or one subresource of it; `application/apply-patch+yaml` creates what is not there."""
         served = self.served(kind)
-        options = WriteOptions(
-            user=user, manager=manager, dry_run=dry_run, field_validation=field_validation, warnings=warnings
-        )
+        options = write_options(user, manager, dry_run, field_validation, warnings)
+        if patch_type == patches.MERGE_PATCH and not force and subresource != "scale" and isinstance(body, dict):
+            return self._merge_patched(served, namespace, name, body, subresource, options)
         if patch_type == patches.APPLY_PATCH:
             return self._after_change(
                 served, self._applied(served, namespace, name, body, subresource, force, options), dry_run
@@ -238,21 +237,39 @@ class ApiServer:
         patched = functools.partial(
             patches.patched, patch_type=patch_type, is_custom=served.is_custom, shape=served.shape
         )
+        own = body if isinstance(body, list) else thaw(body)
         if subresource == "scale":
             shown = _scale_shown(served, self.get(kind, namespace, name), strict=False)
-            scale = patched(shown, body if isinstance(body, list) else thaw(body))
-            return self._scaled(served, namespace, name, scale, options)
-        shares = patch_type == patches.MERGE_PATCH and served.is_custom  # a merge leaves alone what it does not name
+            return self._scaled(served, namespace, name, patched(shown, own), options)
         changed = self._writes.change(
             served,
             namespace,
             name,
-            lambda old: patched(old if shares else thaw(old), body if isinstance(body, list) else thaw(body)),
+            lambda old: patched(thaw(old), own),
             options,
             subresource=subresource,
             is_patch=True,
         )
         return self._after_change(served, changed, dry_run)
+
+    def _merge_patched(
+        self, served: ServedKind, namespace: str, name: str, body: Object, subresource: str, options: WriteOptions
+    ) -> Object:
+        """The way of nearly all writes: a merge leaves alone what it does not name, so both states share that."""
+        text = orjson.dumps(body)
+        patch = orjson.loads(text)
+        shares = self._writes.shares_parts(served)
+        changed = self._writes.change(
+            served,
+            namespace,
+            name,
+            lambda old: merge_patched(old if shares else thaw(old), patch),
+            options,
+            subresource=subresource,
+            is_patch=True,
+            changed_bytes=len(text) + METADATA_BYTES if shares else None,
+        )
+        return self._after_change(served, changed, options.dry_run)
 
     def delete(
         self,
@@ -379,7 +396,7 @@ class ApiServer:
 
     def _install(self, crd: Object) -> None:
         """A definition that is there from the start: served at once, as one that was accepted long ago."""
-        made = thaw(self._writes.create(self.served(CUSTOM_RESOURCE_DEFINITION), crd, _QUIETLY))
+        made = thaw(self._writes.create(self.served(CUSTOM_RESOURCE_DEFINITION), crd, QUIETLY))
         made["status"] = accepted_status(made, None, self._writes.now())
         self._writes.put(self.served(CUSTOM_RESOURCE_DEFINITION), made)
         self.registry.serve(made)
@@ -415,9 +432,6 @@ class ApiServer:
         if found is None:
             raise errors.not_found(served.kind, name)
         return found
-
-
-_QUIETLY = WriteOptions(user=ADMIN)
 
 
 def _checked_apply(kind: Kind, namespace: str, name: str, body: Any) -> Object:

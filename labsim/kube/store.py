@@ -1,8 +1,9 @@
 """One revision counter and one log: what an API server keeps.
 
-Objects are kept as encoded, immutable revisions and decoded at most once; what is handed out is shared and must not be
-changed. The log keeps the last LOG_REVISIONS_MAX revisions, or LOG_BYTES_MAX of them; a watch from before them is told
-that its start is gone. Only the latest state of an object stays decoded: older ones are decoded again for whoever asks.
+What is handed out is shared and must not be changed. A write hands over a tree of its own that may share parts with the
+state before. Texts are made when somebody needs them: a state that another one shares parts with stays a tree, which
+costs what has changed; any other is encoded when it is superseded. The log keeps the last LOG_REVISIONS_MAX revisions,
+or as many as LOG_BYTES_MAX hold by estimate; a watch from before them is told that its start is gone.
 """
 
 from __future__ import annotations
@@ -21,60 +22,89 @@ from labsim.model.objects import Object
 FIRST_REVISION = 100  # low numbers count as compacted: no client can have seen one
 LOG_REVISIONS_MAX = 20_000
 LOG_BYTES_MAX = 48 * 2**20  # an Agent has some 20 KB: twenty thousand of its states would be most of a lab's memory
+TREE_BYTES = 4  # of memory for each byte of text, about, where an object is kept as a tree
+SMALL_TEXT_BYTES = 4096  # a text up to this size is kept rather than a tree, even one that shares its parts
 
 
 class Revision:
-    """One change of one object. `object` is the state after it (the last one, for a deletion)."""
+    """One change of one object. `object` is the state after it (the last one, for a deletion), `data` its text."""
 
     __slots__ = (
+        "_data",
         "_object",
-        "_previous_object",
-        "data",
+        "_previous",
         "kind",
         "name",
         "namespace",
-        "previous",
         "revision",
+        "size",
         "type",
         "views",
     )
 
     def __init__(
-        self, revision: int, event: str, kind: Kind, namespace: str, name: str, obj: Object, previous: Revision | None
+        self,
+        revision: int,
+        event: str,
+        kind: Kind,
+        namespace: str,
+        name: str,
+        obj: Object,
+        previous: Revision | None,
+        size: int = 0,
     ) -> None:
-        """`obj` is what `data` says, decoded; it is shared from now on."""
+        """`obj` is shared from now on. `size`: the memory that the log needs to keep this change, in bytes, about."""
         self.revision = revision
         self.type = event
         self.kind = kind
         self.namespace = namespace
         self.name = name
-        self.data = orjson.dumps(obj)
-        self.previous: bytes | None = None if previous is None else previous.data
+        self.size = size
         self.views: dict[object, Object] | None = None  # the object as other versions of its kind show it
+        self._previous = previous
         self._object: Object | None = obj
-        self._previous_object: Object | None = None if previous is None else previous._object
+        self._data: bytes | None = None
 
     @property
     def object(self) -> Object:
         found = self._object
+        return found if found is not None else self._decoded()
+
+    @property
+    def data(self) -> bytes:
+        """The object as JSON text."""
+        found = self._data
         if found is None:
-            found = self._object = orjson.loads(self.data)
+            # The encoder leaves two to eight times the room that the text needs: what is kept is a copy without it.
+            found = self._data = bytes(memoryview(orjson.dumps(self._object)))
         return found
 
     @property
     def previous_object(self) -> Object | None:
         """The state before, None for a new object."""
-        if self._previous_object is None and self.previous is not None:
-            self._previous_object = orjson.loads(self.previous)
-        return self._previous_object
+        return None if self._previous is None else self._previous.object
 
-    def superseded(self) -> None:
-        """A later state is there: let go of what was decoded."""
-        self._object = self._previous_object = self.views = None
+    def _decoded(self) -> Object:
+        """The object of a superseded revision, which stays encoded: who asks for it looks at it once."""
+        obj: Object = orjson.loads(self.data)
+        return obj
 
-    def delivered(self) -> None:
-        """Everybody has heard of it: let go of the state before."""
-        self._previous_object = None
+    def superseded(self, *, shared: bool) -> None:
+        """A later state is there, and holds parts of this one's tree if `shared`: keep the tree or the text."""
+        self.views = None
+        if shared and (self._data is None or len(self._data) > SMALL_TEXT_BYTES):
+            self._data = None
+        else:
+            self.size = len(self.data)
+            self._object = None
+
+    def deleted(self) -> None:
+        """Everybody has heard of the deletion: the text is enough from now on."""
+        self._object = None
+
+    def forgotten(self) -> None:
+        """The log has let go of it: nobody asks any more what was there before."""
+        self._previous = None
 
 
 Subscriber = Callable[[Revision], None]
@@ -94,7 +124,7 @@ class Store:
         self._indexes: dict[Kind, FieldIndex] = {}
         self._everybody: list[Subscriber] = []
         self._by_kind: dict[Kind, list[Subscriber]] = {}
-        self._undelivered: deque[tuple[Revision, Revision | None]] = deque()
+        self._undelivered: deque[tuple[Revision, Revision | None, bool]] = deque()
         self._delivering = False
 
     @property
@@ -131,8 +161,12 @@ class Store:
     def count(self, kind: Kind) -> int:
         return len(self._objects.get(kind, ()))
 
-    def put(self, kind: Kind, obj: Object) -> Revision:
-        """Store an object, which is the store's from then on, under its next revision (written into its metadata)."""
+    def put(self, kind: Kind, obj: Object, changed_bytes: int | None = None) -> Revision:
+        """Store an object, which is the store's from then on, under its next revision (written into its metadata).
+
+        changed_bytes: about how much text of it is new, where it shares all else with the tree of the state before;
+        None where it shares nothing.
+        """
         metadata = obj["metadata"]
         namespace, name = metadata.get("namespace", ""), metadata["name"]
         key = _key(namespace, name)
@@ -141,18 +175,22 @@ class Store:
         self.revision += 1
         metadata["resourceVersion"] = str(self.revision)
         event = "ADDED" if previous is None else "MODIFIED"
-        made = Revision(self.revision, event, kind, namespace, name, obj, previous)
+        size = 0 if changed_bytes is None else TREE_BYTES * changed_bytes
+        made = Revision(self.revision, event, kind, namespace, name, obj, previous, size)
         objects[key] = made
         index = self._indexes.get(kind)
         if index is not None:
             index.put(key, obj)
         if previous is None:
             bisect.insort(self._order.setdefault(kind, []), key)
-        self._commit(made, previous)
+        self._commit(made, previous, shared=changed_bytes is not None)
         return made
 
     def remove(self, kind: Kind, obj: Object) -> Revision:
-        """Remove an object; `obj` is its last state, which gets the revision of the deletion."""
+        """Remove an object; `obj` is its last state, which gets the revision of the deletion.
+
+        It may share parts with the state before: the log alone keeps their tree from now on, for a while.
+        """
         metadata = obj["metadata"]
         namespace, name = metadata.get("namespace", ""), metadata["name"]
         key = _key(namespace, name)
@@ -164,7 +202,8 @@ class Store:
         self.revision += 1
         metadata["resourceVersion"] = str(self.revision)
         made = Revision(self.revision, "DELETED", kind, namespace, name, obj, previous)
-        self._commit(made, previous)
+        made.size = TREE_BYTES * len(made.data)
+        self._commit(made, previous, shared=True)
         return made
 
     def kinds(self) -> tuple[Kind, ...]:
@@ -193,12 +232,11 @@ class Store:
 
         return unsubscribe
 
-    def _commit(self, made: Revision, previous: Revision | None) -> None:
+    def _commit(self, made: Revision, previous: Revision | None, *, shared: bool) -> None:
         """Log a change and tell everybody. What a listener writes meanwhile is told after it, so all hear one order."""
         self._log.append(made)
-        self._log_bytes += len(made.data)
-        self._compact()
-        self._undelivered.append((made, previous))
+        self._log_bytes += made.size
+        self._undelivered.append((made, previous, shared))
         if self._delivering:
             return
         self._delivering = True
@@ -212,18 +250,25 @@ class Store:
         """Forget the oldest changes while there are too many, or too large ones; the latest always stays."""
         log, (revisions_max, bytes_max) = self._log, self._log_max
         while len(log) > 1 and (len(log) > revisions_max or self._log_bytes > bytes_max):
-            self._log_bytes -= len(log.popleft().data)
+            oldest = log.popleft()
+            self._log_bytes -= oldest.size
+            oldest.forgotten()
 
-    def _deliver(self, made: Revision, previous: Revision | None) -> None:
+    def _deliver(self, made: Revision, previous: Revision | None, shared: bool) -> None:
         for callback in tuple(self._everybody):
             callback(made)
         listeners = self._by_kind.get(made.kind)
         if listeners:
             for callback in tuple(listeners):
                 callback(made)
-        made.delivered()
         if previous is not None:
-            previous.superseded()
+            before = previous.size
+            previous.superseded(shared=shared)
+            if previous.revision > self.oldest:
+                self._log_bytes += previous.size - before
+        if made.type == "DELETED":
+            made.deleted()
+        self._compact()
 
 
 def _key(namespace: str, name: str) -> str:

@@ -17,15 +17,20 @@ from labsim.kube.definitions import complete_definition, definition_problems
 from labsim.kube.errors import ApiError, bad_request, cause
 from labsim.kube.metadata import drop_empty, keep_server_fields, metadata_problems
 from labsim.kube.registry import ServedKind
+from labsim.kube.sameness import same
 from labsim.kube.services import ServiceNetwork
 from labsim.kube.store import Revision, Store
-from labsim.kube.users import User
+from labsim.kube.users import ADMIN, User
 from labsim.model.kinds import CUSTOM_RESOURCE_DEFINITION, NAMESPACE, POD, SERVICE, Kind
 from labsim.model.objects import Object, dig, thaw, timestamp
 
 AdmissionHook = Callable[[Kind, Object | None, Object | None, str, User], None]
 STRICT, WARN, IGNORE = "Strict", "Warn", "Ignore"
 _DEFINITION = Strategy(complete_definition, definition_problems)
+METADATA_BYTES = 400  # of text that every change makes new: metadata, and what leads to the changed part
+_OUTSIDE_SPEC = ("metadata", "apiVersion", "kind", "status")
+# Kinds whose defaults are written into parts that a change may have left alone.
+_WRITTEN_INTO = frozenset((SERVICE, CUSTOM_RESOURCE_DEFINITION))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +42,20 @@ class WriteOptions:
     dry_run: bool = False
     field_validation: str = ""
     warnings: list[str] | None = None
+
+
+QUIETLY = WriteOptions(user=ADMIN)  # how in-process controllers write
+
+
+def write_options(
+    user: User, manager: str, dry_run: bool, field_validation: str, warnings: list[str] | None
+) -> WriteOptions:
+    """The options of a write, most of which have the same ones."""
+    if user is ADMIN and not manager and not dry_run and not field_validation and warnings is None:
+        return QUIETLY
+    return WriteOptions(
+        user=user, manager=manager, dry_run=dry_run, field_validation=field_validation, warnings=warnings
+    )
 
 
 class WritePath:
@@ -176,8 +195,12 @@ class WritePath:
         subresource: str = "",
         is_patch: bool = False,
         is_apply: bool = False,
+        changed_bytes: int | None = None,
     ) -> Object:
-        """Store what `make` makes of an object. A write that changes nothing keeps the revision and is no event."""
+        """Store what `make` makes of an object. A write that changes nothing keeps the revision and is no event.
+
+        changed_bytes: about how much text the change is, where `make` shares with the object what it leaves alone.
+        """
         kind = served.kind
         latest = self._store.get(served.stored, namespace if kind.namespaced else "", name)
         if latest is None:
@@ -189,12 +212,13 @@ class WritePath:
         before, given = old["metadata"], new.get("metadata")
         if given is before:  # a merge shares what it does not name
             given = new["metadata"] = {**old["metadata"]}
-        if not isinstance(given, dict):
-            raise bad_request(f"metadata of a {kind.kind} must be an object")
-        _check_identity(kind, before, given, is_patch=is_patch)
+        else:
+            if not isinstance(given, dict):
+                raise bad_request(f"metadata of a {kind.kind} must be an object")
+            _check_identity(kind, before, given, is_patch=is_patch)
         new["apiVersion"], new["kind"] = kind.api_version, kind.kind
         managed = given.get("managedFields")
-        self._decode(served, new, options)
+        self._decode(served, new, options, old)
         new = self._written_part(served, old, new, subresource)
         metadata = new["metadata"]
         keep_server_fields(metadata, before)
@@ -209,9 +233,15 @@ class WritePath:
         else:
             self._own_changed(served, old, new, managed, options, subresource)
         drop_empty(metadata)
-        if _same(old, new):
+        if same(old, new):
             return old
-        return new if options.dry_run else self._finished(served, new, latest)
+        if options.dry_run:
+            return new
+        return self._finished(served, new, latest, changed_bytes if old is latest.object else None)
+
+    def shares_parts(self, served: ServedKind) -> bool:
+        """Whether a change of such an object may share with it what it leaves alone: nothing is written into there."""
+        return served.is_stored_version and served.kind not in _WRITTEN_INTO
 
     def _carry_hidden(self, latest: Revision, new: Object) -> None:
         """Top-level parts that this version does not know stay as they are stored."""
@@ -223,17 +253,17 @@ class WritePath:
         """The object with only that part changed which this write may change."""
         if subresource in ("", "scale"):
             return _with_status(new, old.get("status")) if served.has_status else new
-        # A custom resource can share what is as it was: nothing writes into it.
-        base = {**old, "metadata": dict(old["metadata"])} if served.is_custom else thaw(old)
+        shares = served.is_custom or self.shares_parts(served)
+        base = {**old, "metadata": {**old["metadata"]}} if shares else thaw(old)
         if subresource == "status" and served.has_status:
             base = _with_status(base, new.get("status"))
         elif subresource == "approval":
             conditions = dig(new, "status", "conditions", default=[])
             base["status"] = {**(base.get("status") or {}), "conditions": conditions}
         elif subresource == "finalize":
-            base.setdefault("spec", {})["finalizers"] = dig(new, "spec", "finalizers", default=[])
+            base["spec"] = {**(base.get("spec") or {}), "finalizers": dig(new, "spec", "finalizers", default=[])}
         elif subresource == "binding":
-            base.setdefault("spec", {})["nodeName"] = dig(new, "spec", "nodeName", default="")
+            base["spec"] = {**(base.get("spec") or {}), "nodeName": dig(new, "spec", "nodeName", default="")}
             _mark_scheduled(base, self.now())
         else:
             raise errors.not_found(served.kind, old["metadata"]["name"])
@@ -261,18 +291,18 @@ class WritePath:
 
     # -- both --------------------------------------------------------------------------------------------------------
 
-    def _decode(self, served: ServedKind, new: Object, options: WriteOptions) -> None:
-        """Check types; take out or refuse what is not known."""
+    def _decode(self, served: ServedKind, new: Object, options: WriteOptions, old: Object | None = None) -> None:
+        """Check types; take out or refuse what is not known. What is shared with `old` is known to be fine."""
         kind = served.kind
         if served.schema is None:
-            unknown = decode_builtin(kind, new, served.shape)
+            unknown = decode_builtin(kind, new, served.shape, old)
             if not isinstance(new.get("metadata"), dict):
                 new["metadata"] = {}
         else:
-            unknown = decode_metadata(kind, new)
+            unknown = decode_metadata(kind, new, old)
             if options.field_validation == STRICT or options.warnings is not None:
                 checker = served.checker
-                unknown += [] if checker is None else sorted(checker.unknown_fields(new))
+                unknown += [] if checker is None else sorted(checker.unknown_fields(new, old))
         if unknown and options.field_validation == STRICT:
             raise strict_error(kind, sorted(unknown))
         if unknown and options.warnings is not None and options.field_validation != IGNORE:
@@ -311,27 +341,27 @@ class WritePath:
     def admit_deletion(self, kind: Kind, old: Object, user: User) -> None:
         self._admit(kind, old, None, "DELETE", user)
 
-    def _finished(self, served: ServedKind, new: Object, latest: Revision) -> Object:
+    def _finished(self, served: ServedKind, new: Object, latest: Revision, changed_bytes: int | None) -> Object:
         """Keep the new state; a deleted object whose last finalizer has gone goes with it."""
         metadata = new["metadata"]
         if "deletionTimestamp" in metadata and not waits(served.kind, new):
             self.remove(served, latest)
             return new
-        return self._stored(served, new, latest.object)
+        return self._stored(served, new, latest.object, changed_bytes)
 
-    def _stored(self, served: ServedKind, new: Object, old: Object | None) -> Object:
+    def _stored(self, served: ServedKind, new: Object, old: Object | None, changed_bytes: int | None = None) -> Object:
         if served.kind == SERVICE:
             self._services.keep(new, old)
         if served.is_stored_version:
-            return self._store.put(served.stored, new).object
+            return self._store.put(served.stored, new, changed_bytes).object
         new["apiVersion"] = served.stored.api_version
         if served.storage_checker is not None:
             served.storage_checker.complete(new)
         return self.view(served, self._store.put(served.stored, new))
 
-    def put(self, served: ServedKind, new: Object) -> Object:
-        """Store a state that the server itself has made."""
-        return self._store.put(served.stored, new).object
+    def put(self, served: ServedKind, new: Object, changed_bytes: int | None = None) -> Object:
+        """Store a state that the server itself has made; `changed_bytes` as in Store.put."""
+        return self._store.put(served.stored, new, changed_bytes).object
 
     def remove(self, served: ServedKind, latest: Revision) -> None:
         """Take an object away; its last stored state is what the event shows."""
@@ -422,19 +452,17 @@ def _with_status(obj: Object, status: Any) -> Object:
 
 
 def _spec_differs(served: ServedKind, old: Object, new: Object) -> bool:
-    outside = {"metadata", "apiVersion", "kind"} | ({"status"} if served.has_status else set())
-    return any(old.get(key) != new.get(key) for key in (old.keys() | new.keys()) - outside)
-
-
-def _same(old: Object, new: Object) -> bool:
-    """Equal to the last bit: for Python True is 1, for JSON it is not."""
-    if old != new:
-        return False
-    return orjson.dumps(old, option=orjson.OPT_SORT_KEYS) == orjson.dumps(new, option=orjson.OPT_SORT_KEYS)
+    outside = _OUTSIDE_SPEC if served.has_status else _OUTSIDE_SPEC[:3]
+    for key, value in new.items():
+        if key not in outside:
+            before = old.get(key)
+            if value is not before and value != before:
+                return True
+    return any(key not in new and old[key] is not None for key in old if key not in outside)
 
 
 def _mark_scheduled(pod: Object, now: str) -> None:
-    status = pod.setdefault("status", {})
+    status = pod.get("status") or {}
     conditions = [entry for entry in status.get("conditions") or () if entry.get("type") != "PodScheduled"]
     scheduled = {"type": "PodScheduled", "status": "True", "lastProbeTime": None, "lastTransitionTime": now}
-    status["conditions"] = [*conditions, scheduled]
+    pod["status"] = {**status, "conditions": [*conditions, scheduled]}
