@@ -164,9 +164,7 @@ class Mirror:
             objects[place] = made
         for subscriber in (*self._everybody, *self._by_kind.get(kind, ())):
             subscriber(made)
-        made.delivered()
-        if previous is not None:
-            previous.superseded()
+        made.forgotten()  # no log here: what was before is let go
 
     # -- the threads --------------------------------------------------------------------------------------------------
 
