@@ -123,10 +123,15 @@ class Agents:
         now_s = yield from now()
         try:
             result: Result = yield from self._reconcile(agent, now_s)
-        finally:
-            yield from self._database.wakes()
-            yield from self._monitor.wake(now_s)
+        except Exception:  # and not `finally`: a program that is dropped must not yield any more
+            yield from self._wake_others(now_s)
+            raise
+        yield from self._wake_others(now_s)
         return result
+
+    def _wake_others(self, now_s: float) -> Program[None]:
+        yield from self._database.wakes()
+        yield from self._monitor.wake(now_s)
 
     def _reconcile(self, agent: Object, now_s: float) -> Program[Result]:
         if is_deleting(agent):

@@ -11,6 +11,7 @@ from labsim.model.objects import Object
 
 Place = tuple[Kind, str, str]
 OUTSIDE = "outside"
+LAST = "last"  # in place of a version
 REMEMBERED = 10_000
 
 
@@ -33,12 +34,14 @@ class Authors:
             writers.remove(actor)
             if not writers:
                 del self._under_way[place]
-            version = metadata.get("resourceVersion")
-            if version:
-                known = (place[0], place[1], metadata.get("name", place[2]))
-                self._by_version[known, version] = actor
-                if len(self._by_version) > REMEMBERED:
-                    self._by_version.popitem(last=False)
+            # A deletion's answer tells no version: whoever wrote last to what is gone has made it go.
+            named = (place[0], place[1], str(metadata.get("name", place[2])))
+            for version in (str(metadata.get("resourceVersion", "")), LAST):
+                if version and answer:
+                    self._by_version[named, version] = actor
+                    self._by_version.move_to_end((named, version))
+            while len(self._by_version) > REMEMBERED:
+                self._by_version.popitem(last=False)
 
     def of(self, revision: Revision) -> str:
         """The actor of a change: by its version, or whoever is writing to that object just now."""
@@ -48,4 +51,6 @@ class Authors:
             if known is not None:
                 return known
             writers = self._under_way.get(place)
-            return writers[0] if writers else OUTSIDE
+            if writers:
+                return writers[0]
+            return self._by_version.pop((place, LAST), OUTSIDE) if revision.type == "DELETED" else OUTSIDE

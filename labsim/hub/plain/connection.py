@@ -42,12 +42,8 @@ class ClusterConnection:
 
     def __init__(self, access: ClusterAccess) -> None:
         """Raises LabError where the kubeconfig cannot be used. Nothing is sent yet."""
-        try:
-            from kubernetes import client, config
-        except ImportError as missing:
-            raise LabError(
-                "a hub outside this process needs the kubernetes package", hint="pip install 'labsim[plain]'"
-            ) from missing
+        from kubernetes import client, config
+
         configuration = client.Configuration()
         try:
             config.load_kube_config(
