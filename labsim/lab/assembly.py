@@ -11,6 +11,7 @@ from labsim.controllers.cim.component import Cim
 from labsim.controllers.cim.settings import CimSettings, HardwareMinimums
 from labsim.controllers.hypershift.component import HyperShift
 from labsim.controllers.hypershift.create_cluster import CreateClusterOptions, create_cluster_agent_objects
+from labsim.controllers.hypershift.settings import HyperShiftSettings
 from labsim.controllers.importer.component import Importer
 from labsim.controllers.kube.component import KubeControllers
 from labsim.discovery.base_image import BaseImage, plain_base_image
@@ -26,16 +27,17 @@ if TYPE_CHECKING:
 def add_components(lab: Lab) -> None:
     """Put every simulated component into the lab's world, and CIM's routes on its fabric."""
     world, addresses = lab.world, lab.options.addresses
-    hypershift = HyperShift(world.entropy)
+    outside = lab.options.hub
+    runs_kube_controllers = outside is not None and outside.runs_kube_controllers
+    hypershift = HyperShift(world.entropy, HyperShiftSettings(makes_pods=not runs_kube_controllers))
     world.hosted_authentication = hypershift.hosted_authentication
     cim = Cim(world.entropy, cim_settings(lab))
-    outside = lab.options.hub
     if outside is None:
         world.hub.admission.extend(cim.admission_hooks())
     else:
         outside.admit(cim.admission_hooks())
     for component in (
-        KubeControllers(on_hub=outside is None or not outside.runs_kube_controllers),
+        KubeControllers(on_hub=not runs_kube_controllers),
         cim,
         Capi(world.entropy),
         AgentProvider(world.entropy),

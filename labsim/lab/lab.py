@@ -102,7 +102,8 @@ class Lab:
         """Create what the specification names: namespaces, pull secrets, InfraEnvs, machines (off)."""
         name = self.options.name
         with self.acting("lab"):
-            self.hub.ensure(objects.default_storage_class(), STORAGE_CLASS)
+            if not any(objects.is_default_class(present) for present in self.hub.list(STORAGE_CLASS)):
+                self.hub.ensure(objects.default_storage_class(), STORAGE_CLASS)
             self.hub.ensure(objects.agent_service_config(), AGENT_SERVICE_CONFIG)
             secret = objects.pull_secret_text(self.entropy)
             for infra_env in self.spec.infra_envs:

@@ -8,9 +8,10 @@ import orjson
 
 from labsim.entropy import Entropy
 from labsim.model.kinds import AGENT_SERVICE_CONFIG, INFRA_ENV, NAMESPACE, SECRET, STORAGE_CLASS
-from labsim.model.objects import Object, new
+from labsim.model.objects import Object, annotations_of, new
 from labsim.model.scenario import InfraEnvSpec
 
+_DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 LAB_LABEL = "labsim.dev/lab"
 PULL_SECRET = "pull-secret"  # noqa: S105  (the object's name)
 
@@ -63,9 +64,13 @@ def agent_service_config() -> Object:
     )
 
 
+def is_default_class(storage_class: Object) -> bool:
+    return annotations_of(storage_class).get(_DEFAULT_CLASS) == "true"
+
+
 def default_storage_class() -> Object:
     """The default class that etcd's claims need."""
     obj = new(STORAGE_CLASS, None, "lvms-vg1", provisioner="topolvm.io", reclaimPolicy="Delete")
-    obj["metadata"]["annotations"] = {"storageclass.kubernetes.io/is-default-class": "true"}
+    obj["metadata"]["annotations"] = {_DEFAULT_CLASS: "true"}
     obj["volumeBindingMode"] = "WaitForFirstConsumer"
     return obj

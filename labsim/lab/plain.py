@@ -32,7 +32,7 @@ from labsim.world.pace import RealPace
 if TYPE_CHECKING:
     from labsim.world.world import World
 
-DEFAULT_PLAIN_SPEED = 60.0
+DEFAULT_PLAIN_SPEED = 30.0  # a write that takes 20 ms takes 0.6 s in the world
 LEDGER_KIND = "objects on a cluster"
 
 

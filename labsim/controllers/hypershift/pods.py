@@ -91,7 +91,8 @@ class ControlPlanePods:
         workload = yield from get(kind, key.namespace, name)
         if workload is None or is_deleting(workload):
             return DONE
-        pods = yield from self._pods_of(workload, kind)
+        makes_pods = self._settings.makes_pods
+        pods = yield from (self._pods_of(workload, kind) if makes_pods else _present_pods(workload))
         due_s: float | None = None
         ready = 0
         for pod in pods:
@@ -99,7 +100,8 @@ class ControlPlanePods:
             ready += pod_ready
             if wait_s is not None:
                 due_s = wait_s if due_s is None else min(due_s, wait_s)
-        yield from self._write_status(workload, kind, len(pods), ready)
+        if makes_pods:
+            yield from self._write_status(workload, kind, len(pods), ready)
         return Result(due_s)
 
     def _wake_claims(self) -> Program[Result]:
@@ -114,7 +116,7 @@ class ControlPlanePods:
         namespace, name = namespace_of(workload), name_of(workload)
         wanted: int = dig(workload, "spec", "replicas", default=1)
         labels = {COMPONENT_LABEL: name}
-        pods = [pod for pod in (yield from list_all(POD, namespace, labels=labels)) if not is_deleting(pod)]
+        pods = yield from _present_pods(workload)
         if len(pods) != wanted:
             live = yield from list_all(POD, namespace, labels=labels, live=True)
             pods = [pod for pod in live if not is_deleting(pod)]
@@ -218,6 +220,11 @@ class ControlPlanePods:
         changes = {key: value for key, value in status.items() if before.get(key) != value}
         if changes:
             yield from patch(kind, namespace_of(workload), name_of(workload), {"status": changes}, subresource="status")
+
+
+def _present_pods(workload: Object) -> Program[list[Object]]:
+    found = yield from list_all(POD, namespace_of(workload), labels={COMPONENT_LABEL: name_of(workload)})
+    return [pod for pod in found if not is_deleting(pod)]
 
 
 def _pod(workload: Object, kind: Kind, number: int) -> Object:

@@ -17,7 +17,8 @@ class HyperShiftSettings:
 
     `payload_versions` names the version of release images whose tag does not say it (a digest, for example);
     `default_version` stands for every other digest. `binds_volumes` gives pending etcd claims a volume as soon as a
-    storage class fits; a hub with a provisioner of its own turns it off.
+    storage class fits; a hub with a provisioner of its own turns it off. `makes_pods` makes the pods of Deployments
+    and StatefulSets and counts them; on a hub whose own controllers do that, their pods are only started.
     """
 
     default_version: str = "4.22.0"
@@ -27,6 +28,7 @@ class HyperShiftSettings:
     capi_provider_image: str = "quay.io/edge-infrastructure/cluster-api-provider-agent:latest"
     operator_image: str = "quay.io/hypershift/hypershift-operator:latest"
     binds_volumes: bool = True
+    makes_pods: bool = True
     pod_start_s: tuple[float, float] = (8.0, 18.0)
     token_ttl_s: float = 11 * 3600.0
     token_rotation_s: float = 5.5 * 3600.0

@@ -8,6 +8,7 @@ import orjson
 import pytest
 from hypershift_hub import ADDRESS, OWNER, PLACE, Hub
 
+from labsim.controllers.hypershift import HyperShiftSettings
 from labsim.model.kinds import (
     AGENT_CLUSTER,
     CLUSTER,
@@ -26,7 +27,7 @@ from labsim.model.kinds import (
     SERVICE,
     STATEFUL_SET,
 )
-from labsim.model.objects import condition_of, dig, name_of, parse_timestamp
+from labsim.model.objects import condition_of, dig, name_of, new, parse_timestamp
 
 
 @pytest.fixture(scope="module")
@@ -286,3 +287,18 @@ def test_a_control_plane_without_api_server_pods_does_not_answer() -> None:
     assert "kube-apiserver" in {service for _, service in hub.published}
     assert hub.hosted[OWNER] is state, "the hosted cluster kept what it held"
     assert hub.available()
+
+
+def test_on_a_hub_whose_own_controllers_make_pods_they_are_only_started() -> None:
+    hub = Hub(settings=HyperShiftSettings(makes_pods=False))
+    hub.create_cluster()
+    hub.run_for(30)
+    workload = hub.server.get(DEPLOYMENT, PLACE, "control-plane-operator")
+    assert hub.server.list(POD, PLACE)[0] == []
+    template = workload["spec"]["template"]
+    pod = new(POD, PLACE, "made-by-others", spec=template["spec"])
+    pod["metadata"]["labels"] = template["metadata"]["labels"]
+    hub.server.create(pod, POD)
+    hub.run_for(60)
+    assert hub.server.get(POD, PLACE, "made-by-others")["status"]["phase"] == "Running"
+    assert not dig(hub.server.get(DEPLOYMENT, PLACE, "control-plane-operator"), "status", "readyReplicas")
