@@ -5,13 +5,18 @@ from __future__ import annotations
 from labsim.controllers.agent_provider import status
 from labsim.controllers.agent_provider.bootstrap import Bootstrap, bootstrap_of
 from labsim.controllers.agent_provider.claim import addresses_of, differs, find_agent, write_bootstrap
-from labsim.controllers.agent_provider.deletion import Verdict, drop_finalizer, handle_deletion_hook, is_paused
+from labsim.controllers.agent_provider.deletion import (
+    Verdict,
+    drop_finalizer,
+    handle_deletion_hook,
+    is_paused,
+)
 from labsim.controllers.agent_provider.links import AgentMachineLinks, owning_machine
 from labsim.controllers.agent_provider.managers import agent_namespace, availability_changed
 from labsim.controllers.agent_provider.names import AGENT_MACHINE_LABEL, BACKUP_LABEL, RETRY_S
 from labsim.controllers.agent_provider.pool import AgentPool
 from labsim.controllers.capi.names import CLUSTER_NAME_LABEL
-from labsim.controllers.capi.patching import patch_changes
+from labsim.controllers.capi.patching import editable, patch_changes
 from labsim.controllers.runtime.effects import (
     DONE,
     Controller,
@@ -27,6 +32,7 @@ from labsim.controllers.runtime.effects import (
     patch,
     update,
 )
+from labsim.controllers.runtime.own_writes import OwnWrites
 from labsim.entropy import Entropy
 from labsim.kube.errors import ApiError
 from labsim.model.kinds import (
@@ -51,6 +57,7 @@ class AgentMachines:
         self._pool = AgentPool(entropy)
         self._links = AgentMachineLinks(self._pool)
         # Claims that the watches may not have delivered yet: AgentMachine uid to the Agent's namespace and name.
+        self._own = OwnWrites()
         self._own_claims: dict[str, tuple[str, str]] = {}
 
     def controller(self) -> Controller:
@@ -59,8 +66,8 @@ class AgentMachines:
             "agentmachine",
             self.reconcile,
             (
-                Watch(AGENT_MACHINE, own_key, when=links.observe),
-                Watch(MACHINE, links.of_machine),
+                Watch(AGENT_MACHINE, own_key, when=self._is_news),
+                Watch(MACHINE, links.of_machine, when=links.machine_changed),
                 Watch(AGENT, links.of_agent, when=links.agent_changed),
                 Watch(DEPLOYMENT, links.of_deployment, when=availability_changed),
                 Watch(CLUSTER, None),
@@ -70,20 +77,37 @@ class AgentMachines:
             ),
         )
 
+    def _is_news(self, before: Object | None, after: Object | None) -> bool:
+        self._links.observe(before, after)
+        return after is None or not self._own.is_echo(after)
+
     def reconcile(self, key: Key) -> Program[Result]:
-        stored = yield from get(AGENT_MACHINE, key.namespace, key.name)
-        agents_in = yield from agent_namespace(key.namespace)
-        if stored is None or agents_in is None:
+        stored = self._own.fresher(key, (yield from get(AGENT_MACHINE, key.namespace, key.name)))
+        if stored is None:
+            self._own.forget(key)
             return DONE
-        agent_machine = thaw(stored)
+        agents_in = yield from agent_namespace(key.namespace)
+        if agents_in is None:
+            return DONE
+        agent_machine = editable(stored)
         self._links.is_held_up(key)
         try:
             result = yield from self._steps(agent_machine, agents_in)
         except (ApiError, ReconcileError):
-            yield from save(stored, agent_machine)
+            yield from self._save(stored, agent_machine, is_done=False)
             raise
-        yield from save(stored, agent_machine)
+        yield from self._save(stored, agent_machine, is_done=result == DONE)
         return result
+
+    def _save(self, stored: Object, changed: Object, *, is_done: bool) -> Program[None]:
+        """The deferred patch; as upstream does, an error is only noted, and the next event has to repair it."""
+        key = Key(namespace_of(stored), name_of(stored))
+        try:
+            yield from patch_changes(AGENT_MACHINE, stored, changed, own=self._own, is_done=is_done)
+            self._links.is_saved(key, saved=True)
+        except ApiError as error:
+            self._links.is_saved(key, saved=False)
+            yield Note(f"AgentMachine {key} could not be patched: {error}")
 
     def _steps(self, agent_machine: Object, agents_in: str) -> Program[Result]:
         moment = yield from now()
@@ -190,11 +214,3 @@ def _ensure_label(agent: Object, agent_machine: Object) -> Program[Object]:
         return agent
     body = {"metadata": {"labels": {AGENT_MACHINE_LABEL: name_of(agent_machine)}}}
     return (yield from patch(AGENT, namespace_of(agent), name_of(agent), body))
-
-
-def save(stored: Object, changed: Object) -> Program[None]:
-    """The deferred patch; as upstream does, an error is only noted, and the next event has to repair it."""
-    try:
-        yield from patch_changes(AGENT_MACHINE, stored, changed)
-    except ApiError as error:
-        yield Note(f"AgentMachine {namespace_of(stored)}/{name_of(stored)} could not be patched: {error}")

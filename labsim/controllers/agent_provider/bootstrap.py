@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import functools
 from collections.abc import Mapping
 
 import orjson
@@ -48,6 +49,12 @@ def read_ignition(text: bytes) -> tuple[str, str, dict[str, str]]:
     return str(sources[0].get("source", "")).rpartition("/")[2], token, headers
 
 
+@functools.lru_cache(maxsize=256)
+def _read_encoded(value: str) -> tuple[str, str, Mapping[str, str]]:
+    """`read_ignition` of a Secret's value, which every pass over every AgentMachine asks for."""
+    return read_ignition(base64.b64decode(value))
+
+
 def bootstrap_of(machine: Object) -> Program[Bootstrap]:
     """Read the Machine's bootstrap data and keep the token's Secret, which CIM reads; ReconcileError or ApiError."""
     secret_name = dig(machine, "spec", "bootstrap", "dataSecretName")
@@ -61,7 +68,7 @@ def bootstrap_of(machine: Object) -> Program[Bootstrap]:
     encoded = (secret.get("data") or {}).get("value")
     if encoded is None:
         raise ReconcileError("failed to retrieve bootstrap data: secret value key is missing")
-    pool, token, headers = read_ignition(base64.b64decode(encoded))
+    pool, token, headers = _read_encoded(encoded)
     token_name = f"agent-{secret_name}"
     yield from _ensure_token(namespace, token_name, token)
     return Bootstrap(pool, {"namespace": namespace, "name": token_name}, headers)

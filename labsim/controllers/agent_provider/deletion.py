@@ -13,6 +13,7 @@ from labsim.controllers.agent_provider.names import (
     AGENT_MACHINE_NAMESPACE_ANNOTATION,
     DELETION_HOOK,
     RELEASED_STATES,
+    SPEC_OF_CLAIM,
 )
 from labsim.controllers.capi.names import PAUSED_ANNOTATION
 from labsim.controllers.runtime.effects import Note, Program, get, update
@@ -30,7 +31,6 @@ from labsim.model.objects import (
 )
 
 PRE_TERMINATE = "PreTerminateDeleteHookSucceeded"
-_SPEC_OF_CLAIM = ("machineConfigPool", "ignitionEndpointTokenReference", "ignitionEndpointHTTPHeaders")
 
 
 class Verdict(enum.Enum):
@@ -96,7 +96,7 @@ def released(agent: Object) -> Object:
     (free["metadata"].get("labels") or {}).pop(AGENT_MACHINE_LABEL, None)
     (free["metadata"].get("annotations") or {}).pop(AGENT_MACHINE_NAMESPACE_ANNOTATION, None)
     free["spec"].pop("clusterDeploymentName", None)
-    for field in _SPEC_OF_CLAIM:
+    for field in SPEC_OF_CLAIM:
         free["spec"].pop(field, None)
     return free
 

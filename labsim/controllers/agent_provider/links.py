@@ -8,12 +8,19 @@ import itertools
 
 import orjson
 
-from labsim.controllers.agent_provider.names import AGENT_MACHINE_NAMESPACE_ANNOTATION
+from labsim.controllers.agent_provider.deletion import PRE_TERMINATE
+from labsim.controllers.agent_provider.names import (
+    AGENT_MACHINE_LABEL,
+    AGENT_MACHINE_NAMESPACE_ANNOTATION,
+    SPEC_OF_CLAIM,
+)
 from labsim.controllers.agent_provider.pool import AgentPool, is_free
+from labsim.controllers.agent_provider.status import FOLLOWING
 from labsim.controllers.capi.names import CAPI_GROUP
 from labsim.controllers.capi.owners import group_of
 from labsim.controllers.capi.selectors import Matcher, matcher
 from labsim.controllers.runtime.effects import Key
+from labsim.controllers.runtime.sieves import conditions_changed, metadata_changed
 from labsim.model.objects import Object, annotations_of, dig, labels_of, name_of, namespace_of
 
 ObjectKey = tuple[str, str]
@@ -39,6 +46,18 @@ def _matcher(selector: bytes) -> Matcher:
     return matcher(orjson.loads(selector))
 
 
+def _is_told_on(before: Object, after: Object) -> bool:
+    """Whether a claimed Agent changed in what its AgentMachine repairs, or reports."""
+    old, new = before["spec"], after["spec"]
+    return (
+        labels_of(before).get(AGENT_MACHINE_LABEL) != labels_of(after).get(AGENT_MACHINE_LABEL)
+        or annotations_of(before).get(AGENT_MACHINE_NAMESPACE_ANNOTATION)
+        != annotations_of(after).get(AGENT_MACHINE_NAMESPACE_ANNOTATION)
+        or any(old.get(field) != new.get(field) for field in SPEC_OF_CLAIM)
+        or conditions_changed(before, after, *(kind for _, kind in FOLLOWING))
+    )
+
+
 class AgentMachineLinks:
     """AgentMachines by their Machine, by their Agent, and those that have no Agent yet."""
 
@@ -53,6 +72,7 @@ class AgentMachineLinks:
         self._asking: dict[str, dict[Key, None]] = {}
         self._held_up: dict[Key, None] = {}
         self._event: Object | None = None
+        self._unsaved: set[Key] = set()  # what a pass wanted to write is lost, and any event has to repair it
 
     # -- AgentMachines ------------------------------------------------------------------------------------------------
 
@@ -89,6 +109,7 @@ class AgentMachineLinks:
         if link.agent is not None:
             self._by_agent[link.agent].pop(key, None)
         self._held_up.pop(key, None)
+        self._unsaved.discard(key)
         for waiting in self._asking.values():
             waiting.pop(key, None)
 
@@ -105,6 +126,13 @@ class AgentMachineLinks:
         if key in self._links and self._links[key].agent is None:
             self._held_up[key] = None
 
+    def is_saved(self, key: Key, *, saved: bool) -> None:
+        """Whether what the AgentMachine's last pass wanted to write has been written."""
+        if saved:
+            self._unsaved.discard(key)
+        else:
+            self._unsaved.add(key)
+
     # -- what wakes them --------------------------------------------------------------------------------------------
 
     def of_machine(self, machine: Object) -> list[Key]:
@@ -114,10 +142,25 @@ class AgentMachineLinks:
         return list(self._by_namespace.get(namespace_of(deployment), ()))
 
     def agent_changed(self, before: Object | None, after: Object | None) -> bool:
-        """Take in an event of an Agent; says True, for `of_agent` to find out whom it wakes."""
+        """Take in an event of an Agent; whom it wakes finds `of_agent` out.
+
+        The AgentMachine that has claimed the Agent looks at few of its fields.
+        """
         self._pool.observe(before, after)
         self._event = after
-        return True
+        if before is None or after is None or AGENT_MACHINE_LABEL not in labels_of(after) or self._unsaved:
+            return True
+        return _is_told_on(before, after)
+
+    def machine_changed(self, before: Object | None, after: Object | None) -> bool:
+        """Whether something changed on a Machine that its AgentMachine looks at."""
+        if before is None or after is None or self._unsaved:
+            return True
+        return (
+            metadata_changed(before, after)
+            or before["spec"] != after["spec"]
+            or conditions_changed(before, after, PRE_TERMINATE)
+        )
 
     def of_agent(self, agent: Object) -> list[Key]:
         """The AgentMachine that an Agent is claimed by; for a free Agent all that wait for one.

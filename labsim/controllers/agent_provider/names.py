@@ -13,6 +13,9 @@ WATCH_LABEL = "agent-install.openshift.io/watch"
 MANAGER_DEPLOYMENT = "capi-provider"
 ADMIN_KUBECONFIG_SECRET = "admin-kubeconfig"  # noqa: S105 - the name of a Secret
 
+# What a claim writes into the Agent's spec beside the ClusterDeployment.
+SPEC_OF_CLAIM = ("machineConfigPool", "ignitionEndpointTokenReference", "ignitionEndpointHTTPHeaders")
+
 RETRY_S = 5.0  # waiting for the control plane, and for an agent to finish unbinding
 NOT_READY_RETRY_S = 30.0  # the provider id controller, while the AgentMachine is not ready
 

@@ -18,7 +18,7 @@ from labsim.controllers.capi.names import (
 )
 from labsim.controllers.capi.nodes import NodeIndex, node_matters
 from labsim.controllers.capi.owners import controller_of, is_paused, own
-from labsim.controllers.capi.patching import patch_changes
+from labsim.controllers.capi.patching import editable, patch_changes
 from labsim.controllers.capi.workload import UNREACHABLE_RETRY_S
 from labsim.controllers.runtime.effects import (
     DONE,
@@ -33,6 +33,7 @@ from labsim.controllers.runtime.effects import (
     now,
     own_key,
 )
+from labsim.controllers.runtime.own_writes import OwnWrites
 from labsim.kube.errors import ApiError
 from labsim.model.kinds import AGENT_MACHINE, CLUSTER, HOSTED_CONTROL_PLANE, MACHINE, NODE, SECRET
 from labsim.model.objects import (
@@ -58,6 +59,7 @@ class Machines:
     def __init__(self) -> None:
         self._nodes = NodeIndex()
         self._links = MachineLinks()
+        self._own = OwnWrites()
         self._deletion = MachineDeletion(self._nodes)
 
     def controller(self) -> Controller:
@@ -66,7 +68,7 @@ class Machines:
             "machine",
             self.reconcile,
             (
-                Watch(MACHINE, own_key, when=links.observe),
+                Watch(MACHINE, own_key, when=self._is_news),
                 Watch(AGENT_MACHINE, owning_machine_keys, sieve=infrastructure_matters),
                 Watch(CLUSTER, links.of_cluster, when=cluster_matters),
                 Watch(NODE, links.of_node, hosted=True, when=self._nodes.observe, sieve=node_matters),
@@ -76,10 +78,15 @@ class Machines:
             WORKERS,
         )
 
+    def _is_news(self, before: Object | None, after: Object | None) -> bool:
+        self._links.observe(before, after)
+        return after is None or not self._own.is_echo(after)
+
     def reconcile(self, key: Key) -> Program[Result]:
-        stored = yield from get(MACHINE, key.namespace, key.name)
+        stored = self._own.fresher(key, (yield from get(MACHINE, key.namespace, key.name)))
         if stored is None:
             self._deletion.forget(key)
+            self._own.forget(key)
             return DONE
         cluster_name = stored["spec"]["clusterName"]
         cluster = yield from get(CLUSTER, key.namespace, cluster_name)
@@ -87,7 +94,7 @@ class Machines:
             raise ReconcileError(f'failed to get cluster "{cluster_name}" for machine "{key.name}"')
         if is_paused(cluster, stored):
             return DONE
-        machine = thaw(stored)
+        machine = editable(stored)
         if not is_deleting(machine) and MACHINE_FINALIZER not in finalizers_of(machine):
             machine["metadata"].setdefault("finalizers", []).append(MACHINE_FINALIZER)
         result, error = DONE, None
@@ -97,7 +104,9 @@ class Machines:
             error = raised
         moment = yield from now()
         _sum_up(machine, moment)
-        yield from patch_changes(MACHINE, stored, machine)
+        # The end of an infrastructure object that was never taken over wakes nobody but through the Machine itself.
+        is_done = error is None and result == DONE and not is_deleting(machine)
+        yield from patch_changes(MACHINE, stored, machine, own=self._own, is_done=is_done)
         if error is not None:
             raise error
         return result

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from labsim.controllers.runtime.effects import Program, get, patch
+from labsim.controllers.runtime.own_writes import OwnWrites
 from labsim.history import ABSENT, difference
 from labsim.kube.errors import ApiError
 from labsim.model.kinds import Kind
@@ -19,23 +20,52 @@ from labsim.model.objects import Object, dig, name_of, namespace_of
 _CONDITION_TRIES = 5
 
 
-def patch_changes(kind: Kind, before: Object, after: Object, *, manager: str = "") -> Program[Object]:
+def editable(obj: Object) -> Object:
+    """A copy to change. What lies deeper than `status.conditions` is shared, and has to be replaced whole."""
+    copy = dict(obj)
+    for part in ("metadata", "spec", "status"):
+        fields = obj.get(part)
+        if fields:
+            copy[part] = {
+                field: value.copy() if type(value) is dict or type(value) is list else value
+                for field, value in fields.items()
+            }
+    return copy
+
+
+def patch_changes(
+    kind: Kind,
+    before: Object,
+    after: Object,
+    *,
+    manager: str = "",
+    own: OwnWrites | None = None,
+    is_done: bool = True,
+) -> Program[Object]:
     """Write what differs between the object as it was read and as it shall be; returns the object as stored last.
 
+    `own` remembers what was written. A pass that is done has seen to everything that its own status could ask for, so
+    the event of that status is known for an echo; after any other pass it is one more occasion to try again.
     Raises ApiError. When the last finalizer goes, the status is not written any more.
     """
     stored: Object | None = None
     main = difference(_without_status(before), _without_status(after))
     if main is not ABSENT:
         stored = yield from patch(kind, namespace_of(before), name_of(before), main, manager=manager)
+        if own is not None:
+            own.wrote(stored, echoes=False)
         if dig(before, "metadata", "finalizers") and not dig(after, "metadata", "finalizers"):
             return stored  # the object may be gone with its last finalizer, and its status is of no use to anybody
     status = difference(before.get("status") or {}, after.get("status") or {})
     if status is ABSENT:
         return stored or after
     if "conditions" in status:
-        return (yield from _patch_conditions(kind, before, after, status, stored, manager))
-    return (yield from _patch_status(kind, before, {"status": status}, manager))
+        stored = yield from _patch_conditions(kind, before, after, status, stored, manager)
+    else:
+        stored = yield from _patch_status(kind, before, {"status": status}, manager)
+    if own is not None:
+        own.wrote(stored, echoes=is_done)
+    return stored
 
 
 def _without_status(obj: Object) -> Object:

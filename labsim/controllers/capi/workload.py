@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 
 from labsim.controllers.capi.nodes import NodeIndex
 from labsim.controllers.runtime.effects import Program, ReconcileError, Unreachable, get, list_all
@@ -19,7 +20,12 @@ def kubeconfig_of(cluster: Object) -> Program[str]:
     encoded = dig(secret, "data", "value")
     if not encoded:
         raise Unreachable(f'no kubeconfig: Secret "{name}" not found')
-    return base64.b64decode(encoded).decode()
+    return _decoded(encoded)
+
+
+@functools.lru_cache(maxsize=256)
+def _decoded(value: str) -> str:
+    return base64.b64decode(value).decode()
 
 
 def node_with_provider_id(

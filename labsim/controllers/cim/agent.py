@@ -20,7 +20,6 @@ from labsim.controllers.cim.errors import ServiceError, UntypedError
 from labsim.controllers.cim.host_states import INSTALLING, PREPARING, UNBINDING
 from labsim.controllers.cim.lifecycle import HostLifecycle
 from labsim.controllers.cim.monitor import HostMonitor
-from labsim.controllers.cim.own_writes import OwnWrites
 from labsim.controllers.cim.patching import patch_metadata, patch_spec, patch_status
 from labsim.controllers.cim.reclaim import ReclaimImpossible, prepare_reclaim
 from labsim.controllers.cim.rows import KIND_DAY2, Cluster, Host, InfraEnv
@@ -39,6 +38,7 @@ from labsim.controllers.runtime.effects import (
     get,
     now,
 )
+from labsim.controllers.runtime.own_writes import OwnWrites
 from labsim.kube.errors import ApiError
 from labsim.model.kinds import (
     AGENT,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-from labsim.controllers.cim.own_writes import OwnWrites
 from labsim.controllers.cim.patching import patch_metadata, patch_status, with_condition, without_finalizer
 from labsim.controllers.cim.settings import CimSettings
 from labsim.controllers.runtime.effects import DONE, Controller, Key, Program, Result, Watch, create, get, now
+from labsim.controllers.runtime.own_writes import OwnWrites
 from labsim.kube.errors import ApiError
 from labsim.model.kinds import AGENT_SERVICE_CONFIG, EVENT
 from labsim.model.objects import Object, dig, finalizers_of, is_deleting, name_of, new, timestamp, uid_of

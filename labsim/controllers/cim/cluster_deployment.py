@@ -10,12 +10,12 @@ from labsim.controllers.cim.database import Database
 from labsim.controllers.cim.errors import ServiceError, UntypedError
 from labsim.controllers.cim.lifecycle import HostLifecycle
 from labsim.controllers.cim.monitor import HostMonitor
-from labsim.controllers.cim.own_writes import OwnWrites
 from labsim.controllers.cim.patching import patch_metadata, patch_status, without_finalizer
 from labsim.controllers.cim.rows import Cluster
 from labsim.controllers.cim.secrets_access import no_such_secret, read_secret, secret_text
 from labsim.controllers.cim.tokens import TokenAuthority
 from labsim.controllers.runtime.effects import DONE, Controller, Key, Program, Result, Watch, delete, get, now
+from labsim.controllers.runtime.own_writes import OwnWrites
 from labsim.model.kinds import AGENT, AGENT_CLUSTER_INSTALL, CLUSTER_DEPLOYMENT, INFRA_ENV, SECRET
 from labsim.model.objects import (
     Object,

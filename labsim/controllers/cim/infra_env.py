@@ -12,7 +12,6 @@ from labsim.controllers.cim.database import Database
 from labsim.controllers.cim.discovery_ignition import MAX_ARCHIVE_KIB, discovery_ignition, parse_override
 from labsim.controllers.cim.errors import ServiceError, UntypedError
 from labsim.controllers.cim.events import Event
-from labsim.controllers.cim.own_writes import OwnWrites
 from labsim.controllers.cim.patching import patch_metadata, patch_status, with_condition, without_finalizer
 from labsim.controllers.cim.pull_secret import InvalidPullSecret, check_pull_secret
 from labsim.controllers.cim.rows import InfraEnv
@@ -20,6 +19,7 @@ from labsim.controllers.cim.secrets_access import no_such_secret, read_secret, s
 from labsim.controllers.cim.settings import CimSettings, OsImage
 from labsim.controllers.cim.tokens import TokenAuthority
 from labsim.controllers.runtime.effects import DONE, Controller, Key, Program, Result, Watch, get, list_all, now
+from labsim.controllers.runtime.own_writes import OwnWrites
 from labsim.discovery.embed import ignition_archive
 from labsim.model.kinds import CLUSTER_DEPLOYMENT, INFRA_ENV, NMSTATE_CONFIG, SECRET
 from labsim.model.objects import (

@@ -58,6 +58,7 @@ class GuestNodes:
         self._entropy = entropy
         self._observed = observed
         self._state = state
+        self._made: set[tuple[str, str, str]] = set()  # owner, namespace and name of DaemonSet pods that were made
         self._evicted: dict[tuple[str, str], float] = {}  # owner and node to the time since which it was lost
 
     def controllers(self) -> tuple[Controller, ...]:
@@ -82,6 +83,7 @@ class GuestNodes:
         """Whether a pod of a DaemonSet is gone from a node that is there: it needs another."""
         if after is not None or before is None or owner_named(before, DAEMON_SET.kind) is None:
             return False
+        self._made.discard((owner, namespace_of(before), name_of(before)))
         return dig(before, "spec", "nodeName") in self._state.nodes.get(owner, {})
 
     def reconcile(self, key: Key) -> Program[Result]:
@@ -152,7 +154,8 @@ class GuestNodes:
     def _ensure_pod(self, node: Object, workload: NodeWorkload, owner: str, at: str) -> Program[None]:
         suffix = self._entropy.text(f"pod/{owner}/{workload.name}/{uid_of(node)}")
         name = f"{workload.name}-{suffix}"
-        if (yield from get(POD, workload.namespace, name, at=at)) is not None:
+        place = (owner, workload.namespace, name)
+        if place in self._made or (yield from get(POD, workload.namespace, name, at=at)) is not None:
             return
         daemon_set = yield from get(DAEMON_SET, workload.namespace, workload.name, at=at)
         if daemon_set is None:
@@ -162,10 +165,12 @@ class GuestNodes:
         pod = new(POD, workload.namespace, name, spec=spec, status={"phase": "Pending"})
         pod["metadata"]["labels"] = dict(labels_of(template))
         pod["metadata"]["ownerReferences"] = [owner_reference(daemon_set, controller=True)]
+        self._made.add(place)  # the watch may deliver it after the next event of the node
         try:
             yield from create_object(pod, POD, at=at)
         except ApiError as error:
             if error.reason != "AlreadyExists":
+                self._made.discard(place)
                 raise
 
     def check_heartbeats(self, key: Key) -> Program[Result]:

@@ -186,6 +186,7 @@ def test_machines_without_a_node_go_first_and_the_annotation_before_them() -> No
     last = world.live_machines(namespace)[-1]
     annotation = {"cluster.x-k8s.io/delete-machine": ""}
     world.patch(MACHINE, namespace, last, {"metadata": {"annotations": annotation}})
+    world.run_for(1)  # the watch has told the MachineSet's controller
     world.scale(namespace, 1)
     world.run_for(60)
     assert last not in world.live_machines(namespace)

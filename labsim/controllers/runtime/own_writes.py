@@ -16,17 +16,19 @@ def _revision(obj: Object) -> int:
 class OwnWrites:
     """The last writes per object: to go on from what a write returned, and to know its echo in the watch.
 
-    Each write is refused unless it is based on what was read, so it holds nothing that its writer does not know.
+    What somebody else wrote before such a write has an event of its own, which is no echo.
     """
 
     def __init__(self) -> None:
         self._latest: dict[Key, Object] = {}
         self._echoes: dict[Key, tuple[str, ...]] = {}
 
-    def wrote(self, *written: Object) -> None:
-        """These are what the writes of one pass returned, in order."""
+    def wrote(self, *written: Object, echoes: bool = True) -> None:
+        """These are what the writes of one pass returned, in order; `echoes=False` for one whose event matters."""
         key = Key(namespace_of(written[0]), name_of(written[0]))
         self._latest[key] = written[-1]
+        if not echoes:
+            return
         revisions = [obj["metadata"]["resourceVersion"] for obj in written]
         self._echoes[key] = (*self._echoes.get(key, ()), *revisions)[-REMEMBERED:]
 
