@@ -19,6 +19,7 @@ PATCH_TYPES = (
     "application/strategic-merge-patch+json",
     APPLY_PATCH,
 )
+_CUSTOM_PATCH_TYPES = tuple(name for name in PATCH_TYPES if "strategic" not in name)
 _JSON_TYPES = ("", "application/json")
 _YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml")
 _PROTOBUF = "application/vnd.kubernetes.protobuf"
@@ -26,7 +27,8 @@ _PROTOBUF = "application/vnd.kubernetes.protobuf"
 
 def media_type(request: Request) -> str:
     """The body's media type without parameters, "" where none is given."""
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    given = request.headers.get("content-type", "")
+    return given if given in PATCH_TYPES else given.partition(";")[0].strip().lower()
 
 
 def check_size(request: Request) -> None:
@@ -57,7 +59,7 @@ def object_body(request: Request, *, builtin: bool) -> dict[str, Any]:
 def patch_body(request: Request, *, builtin: bool) -> tuple[str, Any]:
     """(patch type, decoded patch) of a PATCH."""
     kind = media_type(request)
-    allowed = PATCH_TYPES if builtin else tuple(t for t in PATCH_TYPES if "strategic" not in t)
+    allowed = PATCH_TYPES if builtin else _CUSTOM_PATCH_TYPES
     if kind not in allowed:
         raise _unsupported(kind, allowed)
     document = _yaml(request.body) if kind == APPLY_PATCH else _json(request.body)

@@ -250,7 +250,9 @@ def _custom(definition: Object) -> list[Resource]:
     for version in spec["versions"]:
         if not version.get("served"):
             continue
-        kind = Kind(spec["group"], version["name"], names["kind"], names["plural"], spec["scope"] == "Namespaced")
+        kind = kinds.kind_named(
+            spec["group"], version["name"], names["kind"], names["plural"], spec["scope"] == "Namespaced"
+        )
         declared = version.get("subresources") or {}
         subresources = []
         if "status" in declared:

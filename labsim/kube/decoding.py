@@ -151,6 +151,8 @@ def decode_builtin(kind: Kind, obj: Object, shape: Shape, old: Object | None = N
 def decode_metadata(kind: Kind, obj: Object, old: Object | None = None) -> list[str]:
     """The same for the metadata of a custom resource."""
     metadata = obj.get("metadata")
+    if old is not None and metadata is old["metadata"]:
+        return []
     reader = _Reader(kind)
     if not isinstance(metadata, dict):
         if metadata is not None:

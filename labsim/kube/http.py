@@ -14,7 +14,7 @@ import orjson
 
 from labsim.kube import bodies, discovery
 from labsim.kube.authentication import ANONYMOUS, bearer_token, with_authenticated
-from labsim.kube.authorization import Attributes, Authorizer, forbidden_error
+from labsim.kube.authorization import Attributes, Authorizer, forbidden_error, groups_allow
 from labsim.kube.catalog import Catalog, Resource
 from labsim.kube.errors import ApiError, no_resource
 from labsim.kube.field_checks import FieldChecks
@@ -126,9 +126,13 @@ class KubeHttp:
         if resource is None or (route.namespace is not None and not resource.kind.namespaced):
             return self._unknown(route.group)
         if "system:masters" not in user.groups:
-            wanted = _attributes(request, route)
-            if not self._authorizer.allows(user, wanted):
-                raise forbidden_error(user, wanted)
+            verb = _verb(request, route)
+            if not groups_allow(user.groups, verb, route.group, route.plural, route.subresource):
+                wanted = Attributes(
+                    verb, route.group, route.plural, route.subresource, route.namespace or "", route.name
+                )
+                if not self._authorizer.allows(user, wanted):
+                    raise forbidden_error(user, wanted)
         if not resource.stored:
             return self._review(request, resource, user)
         if resource.kind.namespaced and route.namespace is None and (route.name or request.method == "POST"):
@@ -247,13 +251,13 @@ def error_answer(error: ApiError) -> Response:
     return Response(status=error.code, headers=headers, body=orjson.dumps(status))
 
 
-def _attributes(request: Request, route: Route) -> Attributes:
-    verb = _VERBS.get(request.method, request.method.lower())
-    if verb == "get" and (route.watch or (not route.name and request.param("watch") in ("true", "1"))):
-        verb = "watch"
-    elif not route.name:
-        verb = {"get": "list", "delete": "deletecollection"}.get(verb, verb)
-    return Attributes(verb, route.group, route.plural, route.subresource, route.namespace or "", route.name)
+def _verb(request: Request, route: Route) -> str:
+    verb = _VERBS.get(request.method) or request.method.lower()
+    if route.name:
+        return "watch" if route.watch and verb == "get" else verb
+    if verb == "get":
+        return "watch" if route.watch or request.param("watch") in ("true", "1") else "list"
+    return "deletecollection" if verb == "delete" else verb
 
 
 def _cacheable(request: Request, document: bytes, headers: dict[str, str]) -> Response:
@@ -265,9 +269,9 @@ def _cacheable(request: Request, document: bytes, headers: dict[str, str]) -> Re
 
 
 def _wants_indent(request: Request) -> bool:
-    return request.headers.get("user-agent", "").startswith("curl/") or any(
-        name == "pretty" and value != "false" for name, value in request.query
-    )
+    if request.headers.get("user-agent", "").startswith("curl/"):
+        return True
+    return bool(request.query) and any(name == "pretty" and value != "false" for name, value in request.query)
 
 
 def _indented(response: Response) -> Response:

@@ -64,6 +64,8 @@ def _checked(parameters: tuple[tuple[str, str], ...], watch: bool) -> ListOption
 
 def dry_run(request: Request, options_kind: str) -> bool:
     """Whether nothing is to be stored; 422 for another value than All."""
+    if not request.query:
+        return False
     values = [value for name, value in request.query if name == "dryRun"]
     check_dry_run(values, options_kind)
     return bool(values)

@@ -10,7 +10,7 @@ from typing import Any
 from labsim.kube.label_syntax import Problems, label_problems, path_segment_problems, subdomain_problems
 from labsim.kube.schema import StructuralSchema
 from labsim.kube.shapes import Shape, builtin_shape, schema_shape
-from labsim.model.kinds import ALL_KINDS, Kind
+from labsim.model.kinds import ALL_KINDS, Kind, kind_named
 from labsim.model.objects import Object
 
 REPLICA_SET = Kind("apps", "v1", "ReplicaSet", "replicasets")
@@ -87,11 +87,11 @@ class ServedKind:
     warning: str = ""
     since: int = 0
 
-    @property
+    @functools.cached_property
     def is_custom(self) -> bool:
         return self.schema is not None
 
-    @property
+    @functools.cached_property
     def is_stored_version(self) -> bool:
         return self.kind.version == self.stored.version
 
@@ -110,7 +110,7 @@ class ServedKind:
         """How fields are owned and merged."""
         return builtin_shape(self.kind) if self.schema is None else schema_shape(self.schema)
 
-    @property
+    @functools.cached_property
     def name_problems(self) -> Problems:
         if self.is_custom:
             return subdomain_problems
@@ -159,8 +159,8 @@ class Registry:
             subresources = entry.get("subresources") or {}
             fields = (field["jsonPath"].lstrip(".") for field in entry.get("selectableFields") or ())
             self._served[spec["group"], entry["name"], names["plural"]] = ServedKind(
-                kind=Kind(spec["group"], entry["name"], names["kind"], names["plural"], namespaced),
-                stored=Kind(spec["group"], storage["name"], names["kind"], names["plural"], namespaced),
+                kind=kind_named(spec["group"], entry["name"], names["kind"], names["plural"], namespaced),
+                stored=kind_named(spec["group"], storage["name"], names["kind"], names["plural"], namespaced),
                 schema=(entry.get("schema") or {}).get("openAPIV3Schema") or {},
                 storage_schema=(storage.get("schema") or {}).get("openAPIV3Schema") or {},
                 has_status="status" in subresources,

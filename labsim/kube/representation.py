@@ -91,6 +91,41 @@ def answer(status: int, document: Any, form: Form = PLAIN, headers: dict[str, st
     return Response(status=status, headers=all_headers, body=encode(document, form.media_type))
 
 
+def text_answer(status: int, text: bytes) -> Response:
+    """The answer whose JSON text is there already."""
+    return Response(status=status, headers={"content-type": JSON, "cache-control": "no-cache, private"}, body=text)
+
+
+def list_text(resource: Resource, texts: list[bytes], metadata: Object) -> bytes:
+    """What `shaped_list` makes in the plain form, from the texts of the objects."""
+    kind = resource.kind
+    if resource.custom:
+        metadata = {"continue": "", **metadata}
+    else:
+        prefixes = _prefixes(kind)
+        texts = [_item_text(text, prefixes) for text in texts]
+    head = orjson.dumps({"kind": resource.list_kind, "apiVersion": kind.api_version, "metadata": metadata})
+    return b"".join((head[:-1], b',"items":[', b",".join(texts), b"]}"))
+
+
+@functools.lru_cache(maxsize=256)
+def _prefixes(kind: Kind) -> tuple[bytes, ...]:
+    """How the text of an object begins, as a rule."""
+    version, name = orjson.dumps(kind.api_version), orjson.dumps(kind.kind)
+    return (
+        b'{"apiVersion":%b,"kind":%b,' % (version, name),
+        b'{"kind":%b,"apiVersion":%b,' % (name, version),
+    )
+
+
+def _item_text(text: bytes, prefixes: tuple[bytes, ...]) -> bytes:
+    """An object of a built-in kind as a list shows it: without kind and apiVersion."""
+    for prefix in prefixes:
+        if text.startswith(prefix):
+            return b"{" + text[len(prefix) :]
+    return orjson.dumps({key: value for key, value in orjson.loads(text).items() if key not in ("kind", "apiVersion")})
+
+
 def in_version(kind: Kind, obj: Object) -> Object:
     """The object under the version that was asked for: the only conversion between versions of a custom resource."""
     return obj if obj.get("apiVersion") == kind.api_version else {**obj, "apiVersion": kind.api_version}

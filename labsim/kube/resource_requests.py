@@ -11,7 +11,16 @@ from labsim.kube.catalog import Resource, Subresource
 from labsim.kube.errors import ApiError, bad_request, method_not_allowed, no_resource, not_found
 from labsim.kube.field_checks import STRICT, FieldChecks, field_checks, refuse_duplicates
 from labsim.kube.list_options import ListOptions, check_dry_run, check_propagation, dry_run, field_manager, list_options
-from labsim.kube.representation import Form, answer, in_version, negotiate, shaped_list, shaped_object
+from labsim.kube.representation import (
+    Form,
+    answer,
+    in_version,
+    list_text,
+    negotiate,
+    shaped_list,
+    shaped_object,
+    text_answer,
+)
 from labsim.kube.routes import Route
 from labsim.kube.selectors import parse_field_selector
 from labsim.kube.server import ApiServer
@@ -69,17 +78,36 @@ class ResourceRequests:
 
     def _list(self, request: Request, route: Route, resource: Resource, options: ListOptions) -> Response:
         form = self._form(request, resource)
+        if form is _PLAIN or form == _PLAIN:
+            text = self._list_text(route, resource, options)
+            if text is not None:
+                return text_answer(200, text)
         page = self._page(route, resource, options)
         objects = [in_version(resource.kind, obj) for obj in page.objects] if resource.custom else page.objects
         include = request.param("includeObject", "Metadata")
         shaped = shaped_list(form, resource, objects, page.metadata(), now_s=self._now_s(), include=include)
         return answer(200, shaped, form)
 
+    def _list_text(self, route: Route, resource: Resource, options: ListOptions) -> bytes | None:
+        """The text of a list of all that is there now, from the texts that are kept; None for a page or a past."""
+        if options.proceed or options.match:
+            return None
+        server, kind = self._server, resource.kind
+        self._check_list(resource, options)
+        texts = server.texts(kind, route.namespace, label_selector=options.labels, field_selector=options.fields)
+        if 0 < options.limit < len(texts) and options.revision != 0:
+            return None
+        return list_text(resource, texts, {"resourceVersion": str(server.revision)})
+
+    def _check_list(self, resource: Resource, options: ListOptions) -> None:
+        check_fields(resource, options.fields)
+        current = self._server.revision
+        if options.revision is not None and options.revision > current:
+            raise too_large(options.revision, current)
+
     def _page(self, route: Route, resource: Resource, options: ListOptions) -> paging.Page:
         server, kind, namespace, fields = self._server, resource.kind, route.namespace, options.fields
-        check_fields(resource, fields)
-        if options.revision is not None and options.revision > server.revision:
-            raise too_large(options.revision, server.revision)
+        self._check_list(resource, options)
         if options.proceed:
             matches = _selector(options.labels, fields)
             return paging.next_page(server, kind, namespace, matches, options.proceed, options.limit)
@@ -170,6 +198,8 @@ class ResourceRequests:
             revision = list_options(request, watch=False).revision
             if revision is not None and revision > self._server.revision:
                 raise too_large(revision, self._server.revision)
+        if form is _PLAIN or form == _PLAIN:
+            return text_answer(200, self._server.text(resource.kind, route.namespace or "", route.name))
         return self._answer(200, self._read(route, resource), request, resource, form)
 
     def _read(self, route: Route, resource: Resource) -> Object:
@@ -209,6 +239,7 @@ class ResourceRequests:
             manager=request.param("fieldManager") if patch_type == bodies.APPLY_PATCH else field_manager(request),
             force=request.param("force") in ("true", "1"),
             dry_run=is_dry,
+            body_text=request.body,
             **checks.keywords,
         )
         if subresource == "scale":
@@ -301,6 +332,8 @@ class ResourceRequests:
 
     def _answer(self, status: int, obj: Object, request: Request, resource: Resource, form: Form) -> Response:
         obj = in_version(resource.kind, obj)
+        if form is _PLAIN or form == _PLAIN:
+            return text_answer(status, self._server.text_of(resource.kind, obj))
         if form.shape:
             include = request.param("includeObject", "Metadata")
             obj = shaped_object(form, resource, obj, now_s=self._now_s(), include=include)

@@ -24,19 +24,18 @@ class Requirement:
     values: tuple[str, ...] = ()
 
     def matches(self, labels: Mapping[str, str]) -> bool:
-        value = labels.get(self.key)
-        match self.operator:
-            case "=" | "in":
-                return value in self.values
-            case "!=" | "notin":
-                return value not in self.values
-            case "exists":
-                return value is not None
-            case "!exists":
-                return value is None
+        value, operator = labels.get(self.key), self.operator
+        if operator in ("=", "in"):
+            return value in self.values
+        if operator in ("!=", "notin"):
+            return value not in self.values
+        if operator == "exists":
+            return value is not None
+        if operator == "!exists":
+            return value is None
         if value is None or not _INTEGER.fullmatch(value):
             return False
-        return int(value) > int(self.values[0]) if self.operator == ">" else int(value) < int(self.values[0])
+        return int(value) > int(self.values[0]) if operator == ">" else int(value) < int(self.values[0])
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -46,6 +45,8 @@ class LabelSelector:
     requirements: tuple[Requirement, ...]
 
     def matches(self, labels: Mapping[str, str]) -> bool:
+        if len(self.requirements) == 1:
+            return self.requirements[0].matches(labels)
         return all(requirement.matches(labels) for requirement in self.requirements)
 
 

@@ -31,6 +31,7 @@ from labsim.model.objects import Object, dig, thaw
 
 Objects = list[Object]
 Warnings = list[str]
+Texts = list[bytes]
 FIRST_NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
 
 
@@ -101,12 +102,45 @@ class ApiServer:
         """The matching objects by namespace and name, and the revision that they are of."""
         served = self.served(kind)
         view = self._writes.view
-        entries = self._found(served.stored, namespace, field_selector)
-        objects = [view(served, entry) for entry in entries]
+        if served.schema is None:
+            objects = [entry.object for entry in self._found(served.stored, namespace, field_selector)]
+        else:
+            objects = [view(served, entry) for entry in self._found(served.stored, namespace, field_selector)]
         if label_selector or field_selector:
-            matches = self.matcher(kind, label_selector, field_selector)
-            objects = [obj for obj in objects if matches(obj)]
+            objects = list(filter(self.matcher(kind, label_selector, field_selector), objects))
         return objects, self.store.revision
+
+    def texts(
+        self, kind: Kind, namespace: str | None = None, *, label_selector: str = "", field_selector: str = ""
+    ) -> Texts:
+        """The JSON texts of what `list` gives."""
+        served = self.served(kind)
+        entries = self._found(served.stored, namespace, field_selector)
+        if label_selector or field_selector:
+            view, matches = self._writes.view, self.matcher(kind, label_selector, field_selector)
+            entries = [entry for entry in entries if matches(view(served, entry))]
+        if served.schema is None or served.is_stored_version:
+            since = served.since
+            return [entry.data if entry.revision > since else self._text(served, entry) for entry in entries]
+        return [self._text(served, entry) for entry in entries]
+
+    def text(self, kind: Kind, namespace: str, name: str) -> bytes:
+        """The JSON text of an object; ApiError 404 where there is none."""
+        served = self.served(kind)
+        return self._text(served, self._latest(served, namespace, name))
+
+    def text_of(self, kind: Kind, obj: Object) -> bytes:
+        """The JSON text of an object that a method of this server has just returned."""
+        served = self.served(kind)
+        metadata = obj["metadata"]
+        latest = self.store.get(served.stored, metadata.get("namespace", ""), metadata["name"])
+        if latest is not None and latest.object is obj:
+            return latest.data
+        return orjson.dumps(obj)
+
+    def _text(self, served: ServedKind, revision: Revision) -> bytes:
+        shown = self._writes.view(served, revision)
+        return revision.data if shown is revision.object else orjson.dumps(shown)
 
     def _found(self, kind: Kind, namespace: str | None, field_selector: str) -> Iterable[Revision]:
         """All objects that a field selector can mean: by an index, where there is one for it."""
@@ -135,7 +169,7 @@ class ApiServer:
         def matches(obj: Object) -> bool:
             if by_label is not None and not by_label(obj["metadata"].get("labels") or {}):
                 return False
-            return all((read(obj) == value) == equal for read, equal, value in wanted)
+            return not wanted or all((read(obj) == value) == equal for read, equal, value in wanted)
 
         return matches
 
@@ -221,12 +255,16 @@ class ApiServer:
         dry_run: bool = False,
         field_validation: str = "",
         warnings: Warnings | None = None,
+        body_text: bytes = b"",
     ) -> Object:
-        """Patch an object, or one subresource of it; `application/apply-patch+yaml` creates what is not there."""
+        """Patch an object, or one subresource of it; `application/apply-patch+yaml` creates what is not there.
+
+        body_text: what `body` was read from for this call alone, so that it needs no copy; empty for any other body.
+        """
         served = self.served(kind)
         options = write_options(user, manager, dry_run, field_validation, warnings)
         if patch_type == patches.MERGE_PATCH and not force and subresource != "scale" and isinstance(body, dict):
-            return self._merge_patched(served, namespace, name, body, subresource, options)
+            return self._merge_patched(served, namespace, name, body, subresource, options, body_text)
         if patch_type == patches.APPLY_PATCH:
             return self._after_change(
                 served, self._applied(served, namespace, name, body, subresource, force, options), dry_run
@@ -253,11 +291,19 @@ class ApiServer:
         return self._after_change(served, changed, dry_run)
 
     def _merge_patched(
-        self, served: ServedKind, namespace: str, name: str, body: Object, subresource: str, options: WriteOptions
+        self,
+        served: ServedKind,
+        namespace: str,
+        name: str,
+        patch: Object,
+        subresource: str,
+        options: WriteOptions,
+        text: bytes,
     ) -> Object:
         """The way of nearly all writes: a merge leaves alone what it does not name, so both states share that."""
-        text = orjson.dumps(body)
-        patch = orjson.loads(text)
+        if not text:
+            text = orjson.dumps(patch)
+            patch = orjson.loads(text)
         shares = self._writes.shares_parts(served)
         changed = self._writes.change(
             served,
@@ -484,6 +530,7 @@ def _scale_shown(served: ServedKind, obj: Object, *, strict: bool = True) -> Obj
     return {"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": spec, "status": status}
 
 
+@functools.lru_cache(maxsize=256)
 def _field_reader(path: str) -> Callable[[Object], str]:
     keys = path.split(".")
 

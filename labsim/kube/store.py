@@ -122,8 +122,8 @@ class Store:
         self._log_bytes = 0
         self._log_max = (log_revisions_max, log_bytes_max)
         self._indexes: dict[Kind, FieldIndex] = {}
-        self._everybody: list[Subscriber] = []
-        self._by_kind: dict[Kind, list[Subscriber]] = {}
+        self._everybody: tuple[Subscriber, ...] = ()
+        self._by_kind: dict[Kind, tuple[Subscriber, ...]] = {}
         self._undelivered: deque[tuple[Revision, Revision | None, bool]] = deque()
         self._delivering = False
 
@@ -221,26 +221,39 @@ class Store:
 
     def subscribe(self, callback: Subscriber, kind: Kind | None = None) -> Callable[[], None]:
         """Hear each commit, in order, before the write returns; what is returned ends it."""
-        listeners = self._everybody if kind is None else self._by_kind.setdefault(kind, [])
-        listeners.append(callback)
+        listeners = self._listeners(kind)
+        self._set_listeners(kind, (*listeners, callback))
         active = [True]
 
         def unsubscribe() -> None:
             if active:
                 active.clear()
-                listeners.remove(callback)
+                left = list(self._listeners(kind))
+                left.remove(callback)
+                self._set_listeners(kind, tuple(left))
 
         return unsubscribe
+
+    def _listeners(self, kind: Kind | None) -> tuple[Subscriber, ...]:
+        return self._everybody if kind is None else self._by_kind.get(kind, ())
+
+    def _set_listeners(self, kind: Kind | None, listeners: tuple[Subscriber, ...]) -> None:
+        """Put others in their place: a delivery that is under way goes to those who were there when it began."""
+        if kind is None:
+            self._everybody = listeners
+        else:
+            self._by_kind[kind] = listeners
 
     def _commit(self, made: Revision, previous: Revision | None, *, shared: bool) -> None:
         """Log a change and tell everybody. What a listener writes meanwhile is told after it, so all hear one order."""
         self._log.append(made)
         self._log_bytes += made.size
-        self._undelivered.append((made, previous, shared))
         if self._delivering:
+            self._undelivered.append((made, previous, shared))
             return
         self._delivering = True
         try:
+            self._deliver(made, previous, shared)
             while self._undelivered:
                 self._deliver(*self._undelivered.popleft())
         finally:
@@ -249,18 +262,16 @@ class Store:
     def _compact(self) -> None:
         """Forget the oldest changes while there are too many, or too large ones; the latest always stays."""
         log, (revisions_max, bytes_max) = self._log, self._log_max
-        while len(log) > 1 and (len(log) > revisions_max or self._log_bytes > bytes_max):
+        while (self._log_bytes > bytes_max or len(log) > revisions_max) and len(log) > 1:
             oldest = log.popleft()
             self._log_bytes -= oldest.size
             oldest.forgotten()
 
     def _deliver(self, made: Revision, previous: Revision | None, shared: bool) -> None:
-        for callback in tuple(self._everybody):
+        for callback in self._everybody:
             callback(made)
-        listeners = self._by_kind.get(made.kind)
-        if listeners:
-            for callback in tuple(listeners):
-                callback(made)
+        for callback in self._by_kind.get(made.kind, ()):
+            callback(made)
         if previous is not None:
             before = previous.size
             previous.superseded(shared=shared)

@@ -28,6 +28,7 @@ AdmissionHook = Callable[[Kind, Object | None, Object | None, str, User], None]
 STRICT, WARN, IGNORE = "Strict", "Warn", "Ignore"
 _DEFINITION = Strategy(complete_definition, definition_problems)
 METADATA_BYTES = 400  # of text that every change makes new: metadata, and what leads to the changed part
+_WHOLE = ("", "scale")  # what is written where it is not one part of the object alone
 _OUTSIDE_SPEC = ("metadata", "apiVersion", "kind", "status")
 # Kinds whose defaults are written into parts that a change may have left alone.
 _WRITTEN_INTO = frozenset((SERVICE, CUSTOM_RESOURCE_DEFINITION))
@@ -210,29 +211,33 @@ class WritePath:
         if new is old:
             return old
         before, given = old["metadata"], new.get("metadata")
-        if given is before:  # a merge shares what it does not name
-            given = new["metadata"] = {**old["metadata"]}
-        else:
-            if not isinstance(given, dict):
-                raise bad_request(f"metadata of a {kind.kind} must be an object")
+        if not isinstance(given, dict):
+            raise bad_request(f"metadata of a {kind.kind} must be an object")
+        is_named = given is not before  # a merge shares what it does not name
+        if is_named:
             _check_identity(kind, before, given, is_patch=is_patch)
         new["apiVersion"], new["kind"] = kind.api_version, kind.kind
         managed = given.get("managedFields")
         self._decode(served, new, options, old)
         new = self._written_part(served, old, new, subresource)
         metadata = new["metadata"]
-        keep_server_fields(metadata, before)
+        if metadata is before:
+            metadata = new["metadata"] = dict(metadata)
+        is_whole = subresource in _WHOLE
+        if is_named and is_whole:
+            keep_server_fields(metadata, before)
         if served.is_custom and not served.is_stored_version and served.storage_checker is not None:
             self._carry_hidden(latest, new)
-        self._settle(served, new, old, options, subresource=subresource)
-        if served.has_generation and subresource in ("", "scale") and _spec_differs(served, old, new):
+        self._settle(served, new, old, options, subresource=subresource, has_new_metadata=is_named and is_whole)
+        if is_whole and served.has_generation and _spec_differs(served, old, new):
             metadata["generation"] = before.get("generation", 0) + 1
         self._admit(kind, old, new, "UPDATE", options.user)
         if is_apply:
             metadata["managedFields"] = managed
-        else:
+        elif is_named or options.manager:
             self._own_changed(served, old, new, managed, options, subresource)
-        drop_empty(metadata)
+        if is_named or options.manager:
+            drop_empty(metadata)
         if same(old, new):
             return old
         if options.dry_run:
@@ -251,7 +256,7 @@ class WritePath:
 
     def _written_part(self, served: ServedKind, old: Object, new: Object, subresource: str) -> Object:
         """The object with only that part changed which this write may change."""
-        if subresource in ("", "scale"):
+        if subresource in _WHOLE:
             return _with_status(new, old.get("status")) if served.has_status else new
         shares = served.is_custom or self.shares_parts(served)
         base = {**old, "metadata": {**old["metadata"]}} if shares else thaw(old)
@@ -309,13 +314,22 @@ class WritePath:
             options.warnings.extend(f'unknown field "{path}"' for path in sorted(unknown))
 
     def _settle(
-        self, served: ServedKind, new: Object, old: Object | None, options: WriteOptions, *, subresource: str = ""
+        self,
+        served: ServedKind,
+        new: Object,
+        old: Object | None,
+        options: WriteOptions,
+        *,
+        subresource: str = "",
+        has_new_metadata: bool = True,
     ) -> None:
         """Prune, default and check in place; raises 422 with everything that is wrong."""
         kind, metadata = served.kind, new["metadata"]
-        drop_empty(metadata)
-        before = None if old is None else old["metadata"]
-        causes = metadata_problems(metadata, before, served.name_problems, is_custom=served.is_custom)
+        causes: list[dict[str, str]] = []
+        if has_new_metadata:
+            drop_empty(metadata)
+            before = None if old is None else old["metadata"]
+            causes = metadata_problems(metadata, before, served.name_problems, is_custom=served.is_custom)
         checker = served.checker
         if checker is not None:
             valid = checker.complete(new, old)

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Kind:
     """One served kind: group ("" is core), version, Kind, plural resource name, scope."""
 
@@ -29,6 +29,14 @@ class Kind:
 
     def __hash__(self) -> int:
         return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        if not isinstance(other, Kind) or self._hash != other._hash:
+            return False
+        mine = (self.group, self.version, self.kind, self.plural, self.namespaced)
+        return mine == (other.group, other.version, other.kind, other.plural, other.namespaced)
 
     def path(self, namespace: str | None = None, name: str | None = None, subresource: str = "") -> str:
         """The URL path of the collection, or of one object."""
@@ -104,3 +112,9 @@ _BY_API: dict[tuple[str, str], Kind] = {(kind.api_version, kind.kind): kind for 
 def kind_of(obj: dict[str, object]) -> Kind:
     """The Kind of an object by its apiVersion and kind; KeyError for a kind outside this module."""
     return _BY_API[str(obj["apiVersion"]), str(obj["kind"])]
+
+
+def kind_named(group: str, version: str, kind: str, plural: str, namespaced: bool) -> Kind:
+    """The kind of these names: the one of this module where it has it, so that look-ups find it at a glance."""
+    made = Kind(group, version, kind, plural, namespaced)
+    return next((known for known in ALL_KINDS if known == made), made)
