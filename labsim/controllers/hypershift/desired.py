@@ -50,6 +50,12 @@ def overlay(present: Any, wanted: Any) -> Any:
     return merged
 
 
+def find(kind: Kind, namespace: str, name: str) -> Program[Object | None]:
+    """From the cache; the server is asked where the cache does not have the object, which may only just have come."""
+    found = yield from get(kind, namespace, name)
+    return found if found is not None else (yield from get(kind, namespace, name, live=True))
+
+
 def ensure(wanted: Object, kind: Kind, *, at: str | None = None) -> Program[Object]:
     """Create the object, or bring an existing one to what `wanted` says; fields that it does not name stay."""
     namespace, name = namespace_of(wanted), name_of(wanted)
@@ -127,24 +133,34 @@ def write_status(
     fields: Mapping[str, Any] | None = None,
     at: str | None = None,
 ) -> Program[Object | None]:
-    """Bring the status to these conditions and fields, from a live read; None where the object is gone."""
+    """Bring the status to these conditions and fields; None where the object is gone.
+
+    Nothing is asked of the server while the cache has everything as wanted; what is written starts from a live read.
+    """
+    moment_s = yield from now()
+    cached = yield from get(kind, namespace, name, at=at)
+    if cached is not None and not _status_changes(cached, conditions or {}, fields or {}, moment_s):
+        return cached
     present = yield from get(kind, namespace, name, live=True, at=at)
     if present is None:
         return None
-    body: Object = {}
-    for key, value in (fields or {}).items():
-        if dig(present, "status", key) != value:
-            body[key] = value
-    if conditions:
-        moment_s = yield from now()
-        before = dig(present, "status", "conditions", default=[])
-        after = merged_conditions(before, conditions, moment_s, present["metadata"].get("generation"))
-        if after != before:
-            body["conditions"] = after
+    body = _status_changes(present, conditions or {}, fields or {}, moment_s)
     if not body:
         return present
     change = {"metadata": {"resourceVersion": present["metadata"]["resourceVersion"]}, "status": body}
     return (yield from patch(kind, namespace, name, change, subresource="status", at=at))
+
+
+def _status_changes(
+    present: Object, conditions: Mapping[str, Condition | None], fields: Mapping[str, Any], now_s: float
+) -> Object:
+    body: Object = {key: value for key, value in fields.items() if dig(present, "status", key) != value}
+    if conditions:
+        before = dig(present, "status", "conditions", default=[])
+        after = merged_conditions(before, conditions, now_s, present["metadata"].get("generation"))
+        if after != before:
+            body["conditions"] = after
+    return body
 
 
 def change_finalizer(obj: Object, kind: Kind, finalizer: str, *, present: bool) -> Program[Object]:

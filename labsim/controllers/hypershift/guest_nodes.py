@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from labsim.controllers.hypershift.desired import Condition, merged_conditions
 from labsim.controllers.hypershift.guest_catalog import NODE_WORKLOADS, NodeWorkload
+from labsim.controllers.hypershift.guest_operators import next_look_in_s
 from labsim.controllers.hypershift.guest_state import MACHINE_ANNOTATION, GuestState
 from labsim.controllers.hypershift.names import NODE_POOL_ANNOTATION, NODE_POOL_LABEL, PREFIX, key_from, key_text
 from labsim.controllers.hypershift.observed import Observed, admin_kubeconfig
@@ -89,7 +90,9 @@ class GuestNodes:
     def reconcile(self, key: Key) -> Program[Result]:
         """Bring one Node up to date; clear away what a Node that is gone leaves."""
         plane = key_from(key.namespace)
-        yield Enqueue("guest-operators", plane)
+        moment_s = yield from now()
+        after_s = next_look_in_s(key.namespace, moment_s, self._observed, self._state)
+        yield Enqueue("guest-operators", plane, after_s)
         at = yield from admin_kubeconfig(self._observed, plane)
         if at is None:
             return DONE
@@ -98,7 +101,6 @@ class GuestNodes:
             self._observed.heard_s.get(key.namespace, {}).pop(key.name, None)
             yield from self._collect_pods(key.name, at)
             return DONE
-        moment_s = yield from now()
         self._observed.heard_s.setdefault(key.namespace, {}).setdefault(key.name, moment_s)
         yield Enqueue("node-lifecycle", plane, self._settings.node_grace_s)
         yield from self._configure(node, at)

@@ -73,8 +73,7 @@ class GuestOperators:
         if at is None or not is_available(config):
             return DONE
         moment_s = yield from now()
-        pace_s = max(_PACE_S, len(self._state.nodes.get(owner, {})) * _SCAN_PER_NODE_S)
-        wait_s = self._observed.scan_wait_s(f"operators/{owner}", moment_s, pace_s)
+        wait_s = self._observed.scan_wait_s(*_scan(owner, moment_s, self._state))
         if wait_s > 0:
             return Result(wait_s)
         running = yield from place_pods(owner, self._state, at)
@@ -182,6 +181,15 @@ class GuestOperators:
 
     def _version(self, plane: Object) -> str:
         return self._settings.version_of(str(dig(plane, "spec", "releaseImage", default=""))) or ""
+
+
+def next_look_in_s(owner: str, moment_s: float, observed: Observed, state: GuestState) -> float:
+    """When the inside of a hosted cluster may be looked at again: a big one is looked at less often."""
+    return observed.scan_due_in_s(*_scan(owner, moment_s, state))
+
+
+def _scan(owner: str, moment_s: float, state: GuestState) -> tuple[str, float, float]:
+    return f"operators/{owner}", moment_s, max(_PACE_S, len(state.nodes.get(owner, {})) * _SCAN_PER_NODE_S)
 
 
 def _operator_conditions(problem: str) -> dict[str, Condition | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from labsim.controllers.hypershift import hosted_cluster_deletion, hosted_cluster_status, management
-from labsim.controllers.hypershift.desired import Condition, change_finalizer, ensure, write_status
+from labsim.controllers.hypershift.desired import Condition, change_finalizer, ensure, find, write_status
 from labsim.controllers.hypershift.kubeconfigs import secret_text, url_host
 from labsim.controllers.hypershift.names import (
     CLUSTER_ANNOTATION,
@@ -37,8 +37,12 @@ from labsim.model.kinds import (
     DEPLOYMENT,
     HOSTED_CLUSTER,
     HOSTED_CONTROL_PLANE,
+    NAMESPACE,
+    ROLE,
+    ROLE_BINDING,
     SECRET,
     SERVICE,
+    SERVICE_ACCOUNT,
 )
 from labsim.model.objects import Object, dig, is_deleting, name_of, namespace_of, uid_of
 
@@ -61,6 +65,7 @@ class HostedClusters:
                 Watch(AGENT_CLUSTER, of_cluster),
                 Watch(CLUSTER, of_cluster),
                 Watch(SERVICE, _of_published_service),
+                *(Watch(kind, None) for kind in (NAMESPACE, SECRET, SERVICE_ACCOUNT, ROLE, ROLE_BINDING)),
             ),
             workers=4,
         )
@@ -181,7 +186,7 @@ class HostedClusters:
                 continue
             name = f"{name_of(cluster)}-{suffix}"
             place = control_plane_key(cluster)
-            found = yield from get(SECRET, place.namespace, source, live=True)
+            found = yield from find(SECRET, place.namespace, source)
             if found is None:
                 continue
             copy = management.copied_secret(cluster, name, {data_key: secret_text(found, data_key)})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from labsim.controllers.hypershift.components import workload
-from labsim.controllers.hypershift.desired import ensure
+from labsim.controllers.hypershift.desired import ensure, find
 from labsim.controllers.hypershift.kubeconfigs import secret
 from labsim.controllers.hypershift.names import (
     CLUSTER_ANNOTATION,
@@ -109,7 +109,7 @@ def _copy(cluster: Object, place: Key, source: str, name: str, secret_type: str 
     In the documentation's layout an InfraEnv's pull secret stands there already, by the same name: a Secret's type can
     not be changed, so the copy has to be of that type.
     """
-    found = yield from get(SECRET, namespace_of(cluster), source, live=True)
+    found = yield from find(SECRET, namespace_of(cluster), source)
     if found is None:
         return
     kind = secret_type or found.get("type", "Opaque")

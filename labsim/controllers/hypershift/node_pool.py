@@ -80,6 +80,7 @@ class NodePools:
     def __init__(self, settings: HyperShiftSettings, entropy: Entropy, observed: Observed) -> None:
         self._settings = settings
         self._observed = observed
+        self._due: set[Key] = set()  # pools that the next look at is due anyway, whatever happens to them until then
         self._secrets = NodePoolSecrets(settings, entropy.child("node-pool"))
 
     def controllers(self) -> tuple[Controller, ...]:
@@ -89,11 +90,11 @@ class NodePools:
             watches=(
                 Watch(NODE_POOL, own_key),
                 Watch(HOSTED_CLUSTER, None),
-                Watch(MACHINE_SET, of_node_pool),
-                Watch(MACHINE_DEPLOYMENT, of_node_pool),
-                Watch(MACHINE, of_node_pool, sieve=_speaks_differently),
-                Watch(MACHINE_HEALTH_CHECK, of_node_pool),
-                Watch(SECRET, of_node_pool),
+                Watch(MACHINE_SET, self._not_due),
+                Watch(MACHINE_DEPLOYMENT, self._not_due),
+                Watch(MACHINE, self._not_due, sieve=_speaks_differently),
+                Watch(MACHINE_HEALTH_CHECK, self._not_due),
+                Watch(SECRET, self._not_due),
                 Watch(AGENT_MACHINE_TEMPLATE, None),
             ),
             workers=4,
@@ -105,6 +106,10 @@ class NodePools:
         )
         return main, fan_out
 
+    def _not_due(self, obj: Object) -> list[Key]:
+        """The NodePool of an object, unless it is looked at soon without that."""
+        return [key for key in of_node_pool(obj) if key not in self._due]
+
     def wake_pools(self, key: Key) -> Program[Result]:
         """A HostedCluster has changed: look at its NodePools again."""
         for pool in (yield from list_all(NODE_POOL, key.namespace)):
@@ -113,6 +118,7 @@ class NodePools:
         return DONE
 
     def reconcile(self, key: Key) -> Program[Result]:
+        self._due.discard(key)
         pool = yield from get(NODE_POOL, key.namespace, key.name)
         if pool is None:
             return DONE
@@ -125,6 +131,7 @@ class NodePools:
         pace_s = int(dig(pool, "status", "replicas", default=0)) * _PACE_PER_REPLICA_S
         held_s = self._observed.scan_wait_s(f"pool/{key}", moment_s, pace_s)
         if held_s > 0:
+            self._due.add(key)
             return Result(held_s)
         pool = yield from self._adopt(pool, cluster)
         conditions: Conditions = {}

@@ -60,13 +60,16 @@ class Observed:
             table.pop(owner, None)
         self.published = {entry for entry in self.published if entry[0] != owner}
 
+    def scan_due_in_s(self, name: str, now_s: float, interval_s: float) -> float:
+        """The seconds until the next scan of that name may be made."""
+        return max(0.0, self.scanned_s.get(name, float("-inf")) + interval_s - now_s)
+
     def scan_wait_s(self, name: str, now_s: float, interval_s: float) -> float:
         """0 when the scan may be made now (and counts as made), else the seconds to wait."""
-        wait_s = self.scanned_s.get(name, float("-inf")) + interval_s - now_s
-        if wait_s > 0:
-            return wait_s
-        self.scanned_s[name] = now_s
-        return 0.0
+        wait_s = self.scan_due_in_s(name, now_s, interval_s)
+        if wait_s <= 0:
+            self.scanned_s[name] = now_s
+        return wait_s
 
 
 def admin_kubeconfig(observed: Observed, key: Key) -> Program[str | None]:

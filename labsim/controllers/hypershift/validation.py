@@ -5,8 +5,9 @@ from __future__ import annotations
 import ipaddress
 from itertools import combinations
 
+from labsim.controllers.hypershift.desired import find
 from labsim.controllers.hypershift.settings import HyperShiftSettings, minor_of
-from labsim.controllers.runtime.effects import Program, get
+from labsim.controllers.runtime.effects import Program
 from labsim.model.kinds import CONFIG_MAP, NAMESPACE, SECRET
 from labsim.model.objects import Object, annotations_of, dig, namespace_of
 
@@ -20,11 +21,11 @@ def configuration_problem(cluster: Object) -> Program[str]:
     agent_namespace = dig(cluster, "spec", "platform", "agent", "agentNamespace", default="")
     if not agent_namespace:
         return "agentcluster needs .spec.platform.agent to be filled"
-    if (yield from get(NAMESPACE, "", agent_namespace)) is None:
+    if (yield from find(NAMESPACE, "", agent_namespace)) is None:
         return f'failed to get agent namespace: namespaces "{agent_namespace}" not found'
     bundle = dig(cluster, "spec", "additionalTrustBundle", "name", default="")
     if bundle:
-        found = yield from get(CONFIG_MAP, namespace_of(cluster), bundle, live=True)
+        found = yield from find(CONFIG_MAP, namespace_of(cluster), bundle)
         if found is None:
             return f'failed to get configMap {bundle}: configmaps "{bundle}" not found'
         if "ca-bundle.crt" not in (found.get("data") or {}):
@@ -87,7 +88,7 @@ def release_problem(cluster: Object, settings: HyperShiftSettings) -> Program[tu
     """Reason and message of ValidReleaseImage=False, ("", "") where the release can be used."""
     image = str(dig(cluster, "spec", "release", "image", default=""))
     pull_secret = str(dig(cluster, "spec", "pullSecret", "name", default=""))
-    secret = yield from get(SECRET, namespace_of(cluster), pull_secret, live=True)
+    secret = yield from find(SECRET, namespace_of(cluster), pull_secret)
     if secret is None:
         return "SecretNotFound", f'failed to get pull secret: secrets "{pull_secret}" not found'
     if ".dockerconfigjson" not in (secret.get("data") or {}):
