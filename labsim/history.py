@@ -89,11 +89,20 @@ class History:
         self._sink = sink
         self._contents = contents
         self._secrets: dict[bytes, bytes] = {}
-        self._listeners: list[Callable[[Line], None]] = []
+        self._listeners: list[tuple[Callable[[Line], None], frozenset[str]]] = []
+        self._wants_all = sink is not None
+        self._wanted: set[str] = set()
         self.count = 0
 
-    def listen(self, listener: Callable[[Line], None]) -> None:
-        self._listeners.append(listener)
+    def listen(self, listener: Callable[[Line], None], *line_types: str) -> None:
+        """Hand a listener each line of these types; of every type where none is named."""
+        self._listeners.append((listener, frozenset(line_types)))
+        self._wants_all = self._wants_all or not line_types
+        self._wanted.update(line_types)
+
+    def wants(self, line_type: str) -> bool:
+        """Whether anybody would read a line of this type: making one costs more than asking."""
+        return self._wants_all or line_type in self._wanted
 
     def hide(self, values: Iterable[str]) -> None:
         """Replace these values wherever they would be written. Values under 8 characters are not hidden."""
@@ -112,15 +121,15 @@ class History:
 
     def record(self, line_type: str, /, **fields: Any) -> None:
         """Append one line."""
-        if self._sink is None and not self._listeners:
-            self.count += 1
+        if not self.wants(line_type):
             return
         line: Line = {"n": self.count, "t": round(self._now() - self._start_s, 6), "type": line_type, **fields}
         self.count += 1
         if self._sink is not None:
             self._sink.write(self.redacted(orjson.dumps(line)) + b"\n")
-        for listener in self._listeners:
-            listener(line)
+        for listener, heard in self._listeners:
+            if not heard or line_type in heard:
+                listener(line)
 
     def record_write(
         self,
@@ -135,8 +144,7 @@ class History:
         after: dict[str, Any],
     ) -> None:
         """Append a store's change; `event` is ADDED, MODIFIED or DELETED."""
-        if self._sink is None and not self._listeners:
-            self.count += 1
+        if not self.wants("write"):
             return
         fields: Line = {"store": store, "actor": actor, "event": event, "kind": kind}
         fields.update(namespace=namespace, name=name, revision=revision)

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -97,22 +96,21 @@ def _agents(count: int) -> list[dict[str, Any]]:
     from labsim.scenario.subject import ScenarioLab
 
     scenario = parse_scenario(_LARGE.format(count=count))
-    counts: Counter[str] = Counter()
+    polls = 0
 
-    def count_line(line: dict[str, Any]) -> None:
-        counts[line["type"]] += 1
-        if line["type"] == "request" and line["path"].endswith("/instructions") and line["method"] == "GET":
-            counts["poll"] += 1
+    def count_poll(line: dict[str, Any]) -> None:
+        nonlocal polls
+        polls += line["method"] == "GET" and line["path"].endswith("/instructions")
 
     with tempfile.TemporaryDirectory(prefix="labsim-bench-") as folder:
         started_s = monotonic_s()
         lab = Lab(scenario.spec.lab, LabOptions(name="bench", folder=Path(folder)))
-        lab.world.history.listen(count_line)
+        lab.world.history.listen(count_poll, "request")
         subject: Any = ScenarioLab(lab)
         lab.make()
         result = run_scenario(subject, scenario, settle=False)
         took_s = monotonic_s() - started_s
-        executed = lab.world.queue.executed
+        world = lab.world
         lab.remove()
     if result.verdict != "passed":
         failed = next((step for step in result.steps if step.message), None)
@@ -122,11 +120,11 @@ def _agents(count: int) -> list[dict[str, Any]]:
         _row(f"{count} agents, two rounds", took_s, "s"),
         _row("  in-world time", result.duration_s, "s"),
         _row("  memory, peak", memory_mib, "MiB"),
-        _row("  requests per agent", counts["request"] / count, ""),
-        _row("  store writes per agent", counts["write"] / count, ""),
-        _row("  polls per agent", counts["poll"] / count, ""),
-        _row("  reconciles per agent", counts["wake"] / count, ""),
-        _row("  events of the queue", executed, ""),
+        _row("  requests per agent", world.requests / count, ""),
+        _row("  store writes per agent", world.writes / count, ""),
+        _row("  polls per agent", polls / count, ""),
+        _row("  reconciles per agent", world.engine.reconciles / count, ""),
+        _row("  events of the queue", world.queue.executed, ""),
     ]
 
 

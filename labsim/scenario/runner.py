@@ -28,7 +28,7 @@ class RunningLab(Lab, Protocol):
     gaps: int
 
     def on_write(self, listener: Callable[[Event], None]) -> None: ...
-    def on_history_line(self, listener: Callable[[dict[str, Any]], None]) -> None: ...
+    def on_history_line(self, listener: Callable[[dict[str, Any]], None], *line_types: str) -> None: ...
     def note_input(self, what: str, index: int) -> None: ...
     def line_number(self) -> int: ...
     def is_machine_stopped(self, agent: str) -> bool: ...
@@ -63,7 +63,6 @@ class InvariantWatch:
         )
         self._quiet_writes: Counter[str] | None = None
         lab.on_write(self._saw)
-        lab.on_history_line(self._wrote)
 
     def _saw(self, event: Event) -> None:
         if event.kind not in INVARIANT_KINDS:
@@ -83,13 +82,14 @@ class InvariantWatch:
         self._lab.run_until(lambda: False, self._lab.now() + SETTLES_WITHIN_S)
         writes: Counter[str] = Counter()
         self._quiet_writes = writes
+        self._lab.on_history_line(self._wrote, "write")
         self._lab.run_until(lambda: False, self._lab.now() + QUIET_FOR_S)
         self._quiet_writes = None
         for what, count in sorted(writes.items()):
             self._broken("settled-lab-stops-writing", f"{what} was written {count} time(s) in {QUIET_FOR_S:.0f} s")
 
     def _wrote(self, line: dict[str, Any]) -> None:
-        if self._quiet_writes is None or line["type"] != "write" or line["kind"] in ("Lease", "Event"):
+        if self._quiet_writes is None or line["kind"] in ("Lease", "Event"):
             return
         is_heartbeat = line["kind"] == "Node" and line["actor"] in self._lab.machine_names()
         if not is_heartbeat:

@@ -36,8 +36,8 @@ class ScenarioLab:
     def gaps(self) -> int:
         return self.lab.world.gaps
 
-    def on_history_line(self, listener: Callable[[dict[str, Any]], None]) -> None:
-        self.lab.world.history.listen(listener)
+    def on_history_line(self, listener: Callable[[dict[str, Any]], None], *line_types: str) -> None:
+        self.lab.world.history.listen(listener, *line_types)
 
     def note_input(self, what: str, index: int) -> None:
         self.lab.world.history.record("input", step=index, what=what)

@@ -55,6 +55,8 @@ class World:
         self.fabric = Fabric()
         self.gaps = 0  # how often changes of a hub outside the process were not seen
         self.changes = 0  # grows with every store write: whoever waits looks again only when it has grown
+        self.writes = 0  # of every store
+        self.requests = 0  # that the world's services and hosted clusters have answered
         self._inbox: collections.deque[Callable[[], None]] = collections.deque()
         self._arrived = threading.Condition()
         self._stopping = False
@@ -105,6 +107,7 @@ class World:
         `done` is asked again whenever a store or a machine has changed.
         """
         seen = -1
+        is_virtual, inbox, run_next = self.pace.is_virtual, self._inbox, self.queue.run_next
         while True:
             if self.changes != seen:
                 seen = self.changes
@@ -114,6 +117,8 @@ class World:
                 if self._trouble is not None:
                     raise self._trouble
                 return done()
+            if is_virtual and not inbox and run_next(deadline_s):
+                continue
             if not self._advance(deadline_s):
                 return done()
 
@@ -214,6 +219,9 @@ class World:
         self.engine.run(handler(request), actor, finished)
 
     def _note_request(self, request: Request, endpoint: Endpoint, status: int) -> None:
+        self.requests += 1
+        if not self.history.wants("request"):
+            return
         self.history.record(
             "request",
             client=request.client,
@@ -304,6 +312,9 @@ class World:
 
     def _record(self, store: str, revision: Revision) -> None:
         self.changes += 1
+        self.writes += 1
+        if not self.history.wants("write"):
+            return
         self.history.record_write(
             store,
             self.engine.acting,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from labsim.kube.selectors import parse_label_selector
 from labsim.model.objects import Object
@@ -26,6 +26,11 @@ class Cache:
     def get(self, namespace: str, name: str) -> Object | None:
         return self._objects.get((namespace, name))
 
+    def entries(self) -> Iterator[tuple[str, str, Object]]:
+        """Namespace, name and object of each, in the order in which they came."""
+        for (namespace, name), obj in self._objects.items():
+            yield namespace, name, obj
+
     def put(self, namespace: str, name: str, obj: Object) -> Object | None:
         """Store what a watch delivered; returns what stood there before."""
         key = (namespace, name)
@@ -33,15 +38,21 @@ class Cache:
         self._objects[key] = obj
         if before is None:
             self._by_namespace.setdefault(namespace, set()).add(key)
+        if self._by_label:
+            old_labels = {} if before is None else before["metadata"].get("labels") or {}
+            new_labels = obj["metadata"].get("labels") or {}
+            if old_labels != new_labels:
+                self._index(key, old_labels, new_labels)
+        return before
+
+    def _index(self, key: ObjectKey, old_labels: dict[str, str], new_labels: dict[str, str]) -> None:
         for label, values in self._by_label.items():
-            old = None if before is None else (before["metadata"].get("labels") or {}).get(label)
-            new = (obj["metadata"].get("labels") or {}).get(label)
+            old, new = old_labels.get(label), new_labels.get(label)
             if old != new:
                 if old is not None:
                     values[old].discard(key)
                 if new is not None:
                     values.setdefault(new, set()).add(key)
-        return before
 
     def drop(self, namespace: str, name: str) -> Object | None:
         key = (namespace, name)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from labsim.clock import Scheduler
@@ -36,13 +36,14 @@ from labsim.controllers.runtime.effects import (
     Write,
 )
 from labsim.controllers.runtime.hub import HubServer, RemoteHub
+from labsim.controllers.runtime.informer import Follower, Informer
 from labsim.controllers.runtime.queue import WorkQueue
 from labsim.entropy import Delays, Entropy
 from labsim.history import History
 from labsim.kube.errors import ApiError
 from labsim.kube.server import ApiServer
-from labsim.kube.store import Revision
 from labsim.model.http import Request, Response
+from labsim.model.kinds import Kind
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,8 @@ REQUEST_DELAY_S = (0.001, 0.004)
 WATCH_DELAY_S = (0.001, 0.015)
 
 Done = Callable[[Any, BaseException | None], None]  # called with the result, or with what was raised
+_Watched = tuple[str, Kind, object]  # a component, what it watches, and through which sieve
+_Pending = tuple[Program[Any], "Actor", Done, Any]  # a program that waits, and the effect that it waits for
 
 
 class Surroundings(Protocol):
@@ -73,17 +76,20 @@ class Surroundings(Protocol):
 
 
 class Actor:
-    """Who runs a program: its name in the history, its caches, its component's queues, what its requests take."""
+    """Who runs a program: its name in the history, its caches, its component's queues, what its requests take.
+
+    caches: by kind; hosted_caches: the same of each hosted cluster.
+    """
 
     __slots__ = ("caches", "component", "delays", "hosted_caches", "name", "queues")
 
-    def __init__(self, name: str, component: str) -> None:
+    def __init__(self, name: str, component: str, delays: Delays) -> None:
         self.name = name
         self.component = component
+        self.delays = delays
         self.caches: dict[str, Cache] = {}
         self.hosted_caches: weakref.WeakKeyDictionary[HubServer, dict[str, Cache]] = weakref.WeakKeyDictionary()
         self.queues: dict[str, WorkQueue] = {}
-        self.delays: dict[tuple[str | None, ...], Delays] = {}  # of requests, by what they are about
 
 
 class Engine:
@@ -106,6 +112,7 @@ class Engine:
         self._remote = remote
         self._around = around
         self._queues: list[WorkQueue] = []
+        self._informers: weakref.WeakKeyDictionary[HubServer, dict[_Watched, Informer]] = weakref.WeakKeyDictionary()
         self._hosted_watches: list[tuple[Actor, Watch, WorkQueue]] = []
         self.services: dict[str, tuple[Handler, Actor]] = {}
         self.acting = "outside"  # who causes the store write that happens now
@@ -119,7 +126,7 @@ class Engine:
         queues: dict[str, WorkQueue] = {}
         actors: list[Actor] = []
         for controller in component.controllers():
-            actor = Actor(f"{component.name}/{controller.name}", component.name)
+            actor = self._actor(controller.name, component.name)
             queue = WorkQueue(self._scheduler, self._runner(controller, actor), controller.workers)
             queues[controller.name] = queue
             self._queues.append(queue)
@@ -131,7 +138,7 @@ class Engine:
                         self._follow(server, actor, watch, queue, owner)
                 else:
                     self._follow(self._hub, actor, watch, queue, None)
-        service_actor = Actor(f"{component.name}/http", component.name)
+        service_actor = self._actor("http", component.name)
         actors.append(service_actor)
         for actor in actors:
             actor.queues = queues
@@ -139,6 +146,10 @@ class Engine:
             self.services[name] = (handler, service_actor)
         for controller_name, key in component.start_keys():
             queues[controller_name].add(key, "start")
+
+    def _actor(self, name: str, component: str) -> Actor:
+        full_name = f"{component}/{name}"
+        return Actor(full_name, component, Delays(self._entropy, f"request/{full_name}", *REQUEST_DELAY_S))
 
     def hosted_cluster_started(self, owner: str, server: ApiServer) -> None:
         """Let every controller that follows hosted clusters follow this one too."""
@@ -150,40 +161,16 @@ class Engine:
         return all(queue.is_idle for queue in self._queues)
 
     def _follow(self, server: HubServer, actor: Actor, watch: Watch, queue: WorkQueue, owner: str | None) -> None:
-        extra = () if owner is None else (owner,)
+        informers = self._informers.setdefault(server, {})
+        key = (actor.component, watch.kind, watch.sieve)
+        informer = informers.get(key)
+        if informer is None:
+            purpose = f"watch/{actor.component}/{owner or 'hub'}/{watch.kind.qualified}"
+            delays = Delays(self._entropy, purpose, *WATCH_DELAY_S)
+            informer = informers[key] = Informer(self._scheduler, delays, server, watch.kind, watch.sieve)
         caches = actor.caches if owner is None else actor.hosted_caches.setdefault(server, {})
-        cache = caches.setdefault(watch.kind.qualified, Cache())
-        sieve = watch.sieve
-
-        def deliver(event: str, namespace: str, name: str, obj: dict[str, Any]) -> None:
-            before = cache.drop(namespace, name) if event == "DELETED" else cache.put(namespace, name, obj)
-            if watch.when is not None:
-                last = obj if before is None and event == "DELETED" else before
-                if not watch.when(last, None if event == "DELETED" else obj, *extra):
-                    return
-            if watch.keys is None:
-                return
-            keys = watch.keys(obj, *extra)
-            if before is not None and before is not obj:
-                keys = dict.fromkeys([*keys, *watch.keys(before, *extra)])
-            cause = ""
-            for key in keys:
-                cause = cause or f"{watch.kind.kind} {namespace}/{name} {event.lower()}"
-                queue.add(key, cause)
-
-        name = f"{actor.name}/{owner or 'hub'}/{watch.kind.qualified}"
-        stream = _Stream(self._scheduler, self._entropy, name, deliver)
-
-        def committed(revision: Revision) -> None:
-            if sieve is not None and revision.type == "MODIFIED":
-                before = revision.previous_object
-                if before is not None and not sieve(before, revision.object):
-                    return
-            stream.send((revision.type, revision.namespace, revision.name, revision.object))
-
-        for obj in server.follow(watch.kind, committed):
-            metadata = obj["metadata"]
-            deliver("ADDED", metadata.get("namespace", ""), metadata["name"], obj)
+        caches[watch.kind.qualified] = informer.cache
+        informer.join(Follower(watch, queue, owner))
 
     # -- running programs -------------------------------------------------------------------------------------------
 
@@ -191,7 +178,8 @@ class Engine:
         def run(key: Key, cause: str) -> None:
             queue = actor.queues[controller.name]
             self.reconciles += 1
-            self._history.record("wake", actor=actor.name, key=str(key), cause=cause)
+            if self._history.wants("wake"):
+                self._history.record("wake", actor=actor.name, key=str(key), cause=cause)
 
             def done(result: Any, error: BaseException | None) -> None:
                 if error is None:
@@ -269,55 +257,56 @@ class Engine:
 
     def _later(self, program: Program[Any], actor: Actor, done: Done, effect: Any) -> None:
         """Carry out an effect that takes time, then go on."""
-        if isinstance(effect, Sleep):
-            self._scheduler.call_later(effect.seconds, lambda: self._step(program, actor, done, None, None), "sleep")
-            return
-        coordinate = _coordinate(effect)
-        delays = actor.delays.get(coordinate)
-        if delays is None:
-            purpose = f"{actor.name}/{'/'.join(map(str, coordinate))}"
-            delays = actor.delays[coordinate] = Delays(self._entropy, purpose, *REQUEST_DELAY_S)
-        delay_s = delays.next_s()
-        if isinstance(effect, Http):
-
-            def start() -> None:
-                try:
-                    inner = self._around.request(effect.request)
-                except Unreachable as refused:
-                    self._step(program, actor, done, None, refused)
-                    return
-                self.run(inner, actor, lambda value, error: self._step(program, actor, done, value, error))
-
-            self._scheduler.call_later(delay_s, start, "http")
-            return
-
-        remote = self._remote if effect.at is None else None
-        if remote is not None:
-
-            def ask() -> None:
-                call = functools.partial(self._perform, effect, actor)
-                remote.carry(call, functools.partial(self._step, program, actor, done), actor.name)
-
-            self._scheduler.call_later(delay_s, ask, "request")
-            return
-
-        def perform() -> None:
-            value, error = None, None
-            acting, self.acting = self.acting, actor.name
-            try:
-                value = self._perform(effect, actor)
-            except (ApiError, Unreachable) as refused:
-                error = refused
-            finally:
-                self.acting = acting
-            self._step(program, actor, done, value, error)
-
-        self._scheduler.call_later(delay_s, perform, "request")
-
-    def _perform(self, effect: Any, actor: Actor) -> Any:
-        if not isinstance(effect, Read | ReadList | Write):
+        scheduler, kind = self._scheduler, type(effect)
+        now_s = scheduler.now()
+        pending = (program, actor, done, effect)
+        if kind is Sleep:
+            scheduler.post_at(now_s + effect.seconds, self._wake, pending)
+        elif kind is Http:
+            due_s = now_s + actor.delays.of(effect.request.path, now_s)
+            scheduler.post_at(due_s, self._route, pending)
+        elif kind is ReadList:
+            scheduler.post_at(now_s + actor.delays.of(effect.kind.plural, now_s), self._ask, pending)
+        elif kind is Read or kind is Write:
+            scheduler.post_at(now_s + actor.delays.of(effect.name, now_s), self._ask, pending)
+        else:
             raise TypeError(f"{actor.name} yielded {effect!r}, which is no effect of labsim.controllers.runtime")
+
+    def _wake(self, pending: _Pending) -> None:
+        program, actor, done, _ = pending
+        self._step(program, actor, done, None, None)
+
+    def _route(self, pending: _Pending) -> None:
+        """Send an HTTP request to whoever answers it."""
+        program, actor, done, effect = pending
+        try:
+            inner = self._around.request(effect.request)
+        except Unreachable as refused:
+            self._step(program, actor, done, None, refused)
+            return
+        self.run(inner, actor, functools.partial(self._step, program, actor, done))
+
+    def _ask(self, pending: _Pending) -> None:
+        """Ask an API server."""
+        program, actor, done, effect = pending
+        if self._remote is not None and effect.at is None:
+            call = functools.partial(self._perform, effect, actor)
+            self._remote.carry(call, functools.partial(self._step, program, actor, done), actor.name)
+            return
+        value, error = None, None
+        acting, self.acting = self.acting, actor.name
+        try:
+            value = self._perform(effect, actor)
+        except (ApiError, Unreachable) as refused:
+            error = refused
+        finally:
+            self.acting = acting
+        self._step(program, actor, done, value, error)
+
+    def _perform(self, effect: Read | ReadList | Write, actor: Actor) -> Any:
         server: HubServer = self._hub if effect.at is None else self._around.server_at(effect.at, actor.name)
+        if isinstance(effect, Write):
+            return _write(server, effect, effect.field_manager)
         if isinstance(effect, Read):
             try:
                 return server.get(effect.kind, effect.namespace, effect.name)
@@ -325,15 +314,13 @@ class Engine:
                 if error.code == 404:
                     return None
                 raise
-        if isinstance(effect, ReadList):
-            objects, _ = server.list(
-                effect.kind,
-                effect.namespace,
-                label_selector=effect.label_selector,
-                field_selector=effect.field_selector,
-            )
-            return objects
-        return _write(server, effect, effect.field_manager)
+        objects, _ = server.list(
+            effect.kind,
+            effect.namespace,
+            label_selector=effect.label_selector,
+            field_selector=effect.field_selector,
+        )
+        return objects
 
 
 def _write(server: HubServer, effect: Write, manager: str) -> Any:
@@ -361,54 +348,3 @@ def _write(server: HubServer, effect: Write, manager: str) -> Any:
             raise
         return True
     raise ValueError(f"unknown verb {effect.verb!r}")
-
-
-def _coordinate(effect: Any) -> tuple[str | None, ...]:
-    """What a request is about: the n-th of the same coordinate takes its own delay."""
-    if isinstance(effect, Write):
-        return effect.verb, effect.kind.qualified, effect.namespace, effect.name
-    if isinstance(effect, Read):
-        return "get", effect.kind.qualified, effect.namespace, effect.name
-    if isinstance(effect, ReadList):
-        return "list", effect.kind.qualified, effect.namespace
-    return (type(effect).__name__,)
-
-
-_Event = tuple[str, str, str, dict[str, Any]]  # what happened (ADDED, ...), namespace, name, object
-
-
-class _Stream:
-    """One watch stream: each event takes a derived delay, and none overtakes another.
-
-    Events that would overtake wait for the one before them, and arrive with it: one call of the queue for them all.
-    """
-
-    __slots__ = ("_arriving", "_delays", "_deliver", "_last_s", "_scheduler")
-
-    def __init__(self, scheduler: Scheduler, entropy: Entropy, name: str, deliver: Callable[..., None]) -> None:
-        self._scheduler = scheduler
-        self._delays = Delays(entropy, f"watch/{name}", *WATCH_DELAY_S)
-        self._last_s = 0.0
-        self._deliver = deliver
-        self._arriving: list[_Event] | None = None  # what arrives at _last_s; None once that has been
-
-    def send(self, event: _Event) -> None:
-        due_s = self._scheduler.now() + self._delays.next_s()
-        if self._arriving is not None and due_s <= self._last_s:
-            self._arriving.append(event)
-            return
-        self._last_s = max(self._last_s, due_s)
-        arriving = self._arriving = [event]
-
-        def arrive() -> None:
-            if self._arriving is arriving:
-                self._arriving = None
-            for one in arriving:
-                self._deliver(*one)
-
-        self._scheduler.call_at(self._last_s, arrive, "watch")
-
-
-def keys_of(objects: Iterable[dict[str, Any]]) -> list[Key]:
-    """The keys of these objects."""
-    return [Key(obj["metadata"].get("namespace", ""), obj["metadata"]["name"]) for obj in objects]

@@ -80,12 +80,13 @@ class WorkQueue:
     def _schedule_pump(self) -> None:
         if not self._pumping:
             self._pumping = True
-            self._scheduler.call_later(0.0, self._pump, "queue")
+            self._scheduler.call_soon(self._pump)
 
     def _pump(self) -> None:
-        self._pumping = False
-        while self._waiting and len(self._running) < self._workers:
-            key = next(iter(self._waiting))
-            cause = self._waiting.pop(key)
-            self._running.add(key)
+        waiting, running = self._waiting, self._running
+        while waiting and len(running) < self._workers:
+            key = next(iter(waiting))
+            cause = waiting.pop(key)
+            running.add(key)
             self._run(key, cause)
+        self._pumping = False

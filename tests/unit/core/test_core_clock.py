@@ -41,3 +41,27 @@ def test_the_clock_never_goes_back(delays: list[float]) -> None:
         pass
     assert seen == sorted(seen)
     assert len(seen) == len(delays)
+
+
+def test_what_is_wanted_soon_comes_before_anything_else_that_is_due() -> None:
+    queue, heard = EventQueue(), []
+
+    def first() -> None:
+        queue.call_soon(lambda: heard.append("soon"))
+        heard.append("first")
+
+    queue.call_later(1, first)
+    queue.post_at(VIRTUAL_EPOCH_S + 1, heard.append, "second")
+    assert queue.run_next(VIRTUAL_EPOCH_S + 1)
+    assert heard == ["first", "soon"]
+    assert queue.run_next(VIRTUAL_EPOCH_S + 1)
+    assert heard == ["first", "soon", "second"]
+
+
+def test_what_is_wanted_soon_needs_no_other_call() -> None:
+    queue, heard = EventQueue(), []
+    queue.call_soon(lambda: heard.append("soon"))
+    assert queue.next_due_s() == VIRTUAL_EPOCH_S
+    assert queue.run_next(VIRTUAL_EPOCH_S)
+    assert heard == ["soon"]
+    assert queue.next_due_s() is None

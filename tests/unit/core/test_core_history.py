@@ -58,3 +58,24 @@ def test_no_secret_value_enters_a_history() -> None:
     assert "eyJhbGciOi" not in text
     assert "<secret " in text
     assert rebuild(lines)
+
+
+def test_a_listener_hears_the_types_it_asked_for() -> None:
+    history = History(lambda: 10.0)
+    requests: list[dict[str, Any]] = []
+    everything: list[dict[str, Any]] = []
+    assert not history.wants("request")
+    history.listen(requests.append, "request")
+    assert history.wants("request")
+    assert not history.wants("wake")
+    history.record("wake", actor="cim/agent")
+    history.listen(everything.append)
+    assert history.wants("wake")
+    history.record("request", path="/")
+    history.record("wake", actor="cim/agent")
+    assert [line["type"] for line in requests] == ["request"]
+    assert [line["type"] for line in everything] == ["request", "wake"]
+
+
+def test_a_file_takes_every_type() -> None:
+    assert History(lambda: 10.0, io.BytesIO()).wants("wake")
