@@ -303,9 +303,9 @@ class Lab:
 
     def _carry(self, machine: str, effect: GuestHttp, done: Callable[[Any], None]) -> None:
         """One request of a simulated machine, through the fabric."""
-        headers = dict(effect.headers)
+        headers = effect.headers
         if effect.client_cert_pem:
-            headers["x-remote-cert-pem"] = effect.client_cert_pem
+            headers = {**headers, "x-remote-cert-pem": effect.client_cert_pem}
         request = request_for_url(effect.method, effect.url, headers=headers, body=effect.body, client=machine)
         fabric = self.world.fabric
         endpoint = fabric.find(request.host, request.scheme)

@@ -23,9 +23,12 @@ class BodyStream(Protocol):
     def close(self) -> None: ...
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(slots=True, kw_only=True)
 class Request:
-    """One request. `headers` has lower-case names; `path` is percent-decoded by the reader, not here."""
+    """One request. `headers` has lower-case names; `path` is percent-decoded by the reader, not here.
+
+    Nobody changes a request or a response: they are not frozen because they are made by the hundred thousand.
+    """
 
     method: str
     path: str
@@ -45,7 +48,7 @@ class Request:
         return orjson.loads(self.body)
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(slots=True, kw_only=True)
 class Response:
     """One answer. Exactly one of `body` and `stream` carries content; `file` names a file to send from disk."""
 
@@ -75,7 +78,7 @@ def request_for_url(
         method=method,
         path=path,
         query=query,
-        headers={key.lower(): value for key, value in (headers or {}).items()},
+        headers={key.lower(): value for key, value in headers.items()} if headers else {},
         body=body,
         scheme=scheme,
         host=host,

@@ -58,13 +58,7 @@ class Fabric:
 
     def find(self, url_or_host: str, scheme: str = "https") -> Endpoint | None:
         """The endpoint of a URL, or of `host[:port]` under a scheme."""
-        if "://" in url_or_host:
-            parts = urlsplit(url_or_host)
-            scheme, location = parts.scheme, parts.netloc
-        else:
-            location = url_or_host
-        host, port = split_host_port(location, DEFAULT_PORTS.get(scheme, 443))
-        return self._endpoints.get((host, port))
+        return self._endpoints.get(_place(url_or_host, scheme))
 
     def endpoints(self) -> list[Endpoint]:
         return [self._endpoints[key] for key in sorted(self._endpoints)]
@@ -77,11 +71,22 @@ class Fabric:
         self._blocked.get(client, set()).discard((host, port) if host else None)
 
     def is_blocked(self, client: str, endpoint: Endpoint) -> bool:
-        blocked = self._blocked.get(client, set())
+        blocked = self._blocked.get(client)
+        if not blocked:
+            return False
         return None in blocked or (endpoint.host, endpoint.port) in blocked
 
 
 @functools.lru_cache(maxsize=4096)
+def _place(url_or_host: str, scheme: str) -> tuple[str, int]:
+    """Host and port of a URL, or of `host[:port]` under a scheme."""
+    location = url_or_host
+    if "://" in url_or_host:
+        parts = urlsplit(url_or_host)
+        scheme, location = parts.scheme, parts.netloc
+    return split_host_port(location, DEFAULT_PORTS.get(scheme, 443))
+
+
 def split_host_port(location: str, default_port: int) -> tuple[str, int]:
     """`host`, `host:port`, `[v6]:port` as host and port."""
     if location.startswith("["):

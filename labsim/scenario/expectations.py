@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 from collections import Counter
+from collections.abc import Callable
 from typing import Protocol
 
 from labsim.hub.client import HubClient
@@ -19,7 +20,7 @@ from labsim.model.objects import (
     namespace_of,
 )
 from labsim.model.scenario import Agents, ExpectStep
-from labsim.scenario.tracking import AgentHistory, agent_state, select_agents
+from labsim.scenario.tracking import AgentHistory, agent_state, agent_test
 
 
 class Observed(Protocol):
@@ -51,17 +52,11 @@ class Look:
 
 def selected_agents(lab: Observed, selector: Agents) -> list[Object]:
     """The lab's agents that a selector means."""
-    return _among(lab, lab.agents(), selector)
+    return list(filter(_test(lab, selector), lab.agents()))
 
 
-def _among(lab: Observed, agents: list[Object], selector: Agents) -> list[Object]:
-    return select_agents(
-        agents,
-        selector,
-        history=lab.agent_history,
-        machine_of=lab.machine_of,
-        matches=fnmatch.fnmatchcase,
-    )
+def _test(lab: Observed, selector: Agents) -> Callable[[Object], bool]:
+    return agent_test(selector, history=lab.agent_history, machine_of=lab.machine_of, matches=fnmatch.fnmatchcase)
 
 
 def look(lab: Observed, step: ExpectStep) -> Look:
@@ -88,35 +83,40 @@ class Lookout:
         self._tally: Counter[str] = Counter()  # how many of them are in each state
         self._position: int | None = None  # how many changes of agents the last look had seen; None before the first
         self._last = Look(False, "nothing yet")
+        self._is_meant = None if step.agents is None else _test(lab, step.agents)
 
     def look(self) -> Look:
         """Evaluate at the present revision."""
         step, lab = self._step, self._lab
-        if step.agents is None:
+        if step.agents is None or self._is_meant is None:
             return look(lab, step)
         changed = lab.agent_history.changed
         if self._position is None:
             self._states = {name_of(agent): agent_state(agent) for agent in selected_agents(lab, step.agents)}
             self._tally = Counter(self._states.values())
-        elif self._position == len(changed):
+        elif not sum(self._moved(name, self._is_meant) for name in changed[self._position :]):
+            self._position = len(changed)
             return self._last
-        else:
-            for name in changed[self._position :]:
-                self._look_at(name, step.agents)
         self._position = len(changed)
         count = len(self._states)
         is_right = step.state is None or self._tally[step.state] == count
         self._last = Look(_count_holds(step, count) and is_right, _agents_seen(count, self._tally))
         return self._last
 
-    def _look_at(self, name: str, selector: Agents) -> None:
-        before = self._states.pop(name, None)
+    def _moved(self, name: str, is_meant: Callable[[Object], bool]) -> bool:
+        """Look at one agent again; whether what it adds to the whole has changed."""
+        before = self._states.get(name)
+        agent = self._lab.agent_named(name)
+        state = agent_state(agent) if agent is not None and is_meant(agent) else None
+        if state == before:
+            return False
         if before is not None:
             self._tally[before] -= 1
-        agent = self._lab.agent_named(name)
-        if agent is not None and _among(self._lab, [agent], selector):
-            self._states[name] = agent_state(agent)
-            self._tally[agent_state(agent)] += 1
+            del self._states[name]
+        if state is not None:
+            self._tally[state] += 1
+            self._states[name] = state
+        return True
 
 
 def _agents_seen(count: int, states: Counter[str]) -> str:

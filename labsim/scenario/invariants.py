@@ -18,7 +18,7 @@ MACHINE_GOES_WITHIN_S = 2 * 3600.0  # reclaim may take 60 min in each of its two
 AGENT_PROCEEDS_WITHIN_S = 3600.0
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(slots=True, kw_only=True)
 class Event:
     """One write of the hub's store. `obj` is the object after it (the last state, for a deletion)."""
 
@@ -32,6 +32,7 @@ class Invariant(Protocol):
     """A promise of the platform. `saw` and `finish` yield a message for each time it is broken."""
 
     name: str
+    kinds: frozenset[str]  # whose writes it is shown
 
     def saw(self, event: Event) -> Iterable[str]: ...
     def finish(self, now_s: float) -> Iterable[str]: ...
@@ -45,6 +46,7 @@ class OneClaimantPerAgent:
     """
 
     name = "one-claimant-per-agent"
+    kinds = frozenset({"AgentMachine", "Machine"})
 
     def __init__(self) -> None:
         self._claims: dict[tuple[str, str], set[tuple[str, str]]] = {}  # Agent -> AgentMachines
@@ -88,6 +90,7 @@ class OnlyApprovedAndSelectedInstall:
     """An Agent that starts to install is approved, and matches the selector of the AgentMachine that claims it."""
 
     name = "only-approved-and-selected-install"
+    kinds = frozenset({"Agent", "AgentMachine"})
 
     def __init__(self) -> None:
         self._selectors: dict[tuple[str, str], Mapping[str, object]] = {}
@@ -124,6 +127,7 @@ class FreeAgentsCarryNoTrace:
     """An Agent that nobody claims and that is ready to be bound carries no trace of a cluster."""
 
     name = "free-agents-carry-no-trace"
+    kinds = frozenset({"Agent"})
 
     def saw(self, event: Event) -> Iterator[str]:
         if event.kind != "Agent" or event.event == "DELETED" or agent_state(event.obj) != "known-unbound":
@@ -157,6 +161,7 @@ class DeletedMachinesGo:
     """
 
     name = "deleted-machines-go"
+    kinds = frozenset({"Machine"})
 
     def __init__(self, excused: Callable[[Object], bool] = lambda machine: False) -> None:
         self._going: dict[tuple[str, str], tuple[float, Object]] = {}
@@ -181,6 +186,7 @@ class ClaimedAgentsProceed:
     """A claimed Agent leaves each state on the way to its cluster within the deadline, unless its machine is off."""
 
     name = "claimed-agents-proceed"
+    kinds = frozenset({"Agent"})
 
     def __init__(self, excused: Callable[[str], bool] = lambda agent: False) -> None:
         self._since: dict[str, tuple[str, float]] = {}

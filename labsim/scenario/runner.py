@@ -61,13 +61,14 @@ class InvariantWatch:
             machine_excused=lambda machine: lab.is_machine_stopped(lab.agent_of_machine_object(machine)),
             agent_excused=lab.is_machine_stopped,
         )
+        self._interested = {
+            kind: [invariant for invariant in self._invariants if kind in invariant.kinds] for kind in INVARIANT_KINDS
+        }
         self._quiet_writes: Counter[str] | None = None
         lab.on_write(self._saw)
 
     def _saw(self, event: Event) -> None:
-        if event.kind not in INVARIANT_KINDS:
-            return
-        for invariant in self._invariants:
+        for invariant in self._interested.get(event.kind, ()):
             for message in invariant.saw(event):
                 self._broken(invariant.name, message)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from labsim.model.objects import Object, dig, labels_of, name_of
@@ -57,27 +57,23 @@ class AgentHistory:
         return self._states.get(name, [])
 
 
-def select_agents(
-    agents: Iterable[Object],
+def agent_test(
     selector: AgentSelector | str,
     *,
     history: AgentHistory,
     machine_of: Callable[[Object], str],
     matches: Callable[[str, str], bool],
-) -> list[Object]:
-    """The agents that a selector of the scenario file means."""
+) -> Callable[[Object], bool]:
+    """Whether a selector of the scenario file means an agent."""
     if isinstance(selector, str):
-        return list(agents)
-
-    def fits(agent: Object) -> bool:
-        checks: list[tuple[Any, Callable[[Any], bool]]] = [
-            (selector.cluster, lambda want: (agent_cluster(agent) or "none") == want),
-            (selector.state, lambda want: agent_state(agent) == want),
-            (selector.released, lambda want: history.is_released(name_of(agent)) == want),
-            (selector.approved, lambda want: bool(dig(agent, "spec", "approved")) == want),
-            (selector.machines, lambda want: matches(machine_of(agent), want)),
-            (selector.labels, lambda want: all(labels_of(agent).get(key) == value for key, value in want.items())),
-        ]
-        return all(wanted is None or check(wanted) for wanted, check in checks)
-
-    return [agent for agent in agents if fits(agent)]
+        return lambda agent: True
+    rules: list[tuple[Any, Callable[[Object, Any], bool]]] = [
+        (selector.cluster, lambda agent, want: (agent_cluster(agent) or "none") == want),
+        (selector.state, lambda agent, want: agent_state(agent) == want),
+        (selector.released, lambda agent, want: history.is_released(name_of(agent)) == want),
+        (selector.approved, lambda agent, want: bool(dig(agent, "spec", "approved")) == want),
+        (selector.machines, lambda agent, want: matches(machine_of(agent), want)),
+        (selector.labels, lambda agent, want: all(labels_of(agent).get(key) == want[key] for key in want)),
+    ]
+    asked = [(want, holds) for want, holds in rules if want is not None]
+    return lambda agent: all(holds(agent, want) for want, holds in asked)

@@ -216,7 +216,8 @@ class Engine:
             try:
                 if kind is Read:
                     if not effect.live:
-                        cache = self._cache(effect, actor)
+                        at_hub = effect.at is None
+                        cache = actor.caches.get(effect.kind.qualified) if at_hub else self._cache(effect, actor)
                         if cache is not None:
                             value = cache.get(effect.namespace, effect.name)
                             continue
