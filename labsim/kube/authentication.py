@@ -7,6 +7,7 @@ server's CA is checked here again, in software, because in-process requests pass
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from urllib.parse import quote, unquote
@@ -19,7 +20,8 @@ from labsim.model.http import Request
 
 CLIENT_CERTIFICATE_HEADER = "x-remote-cert-pem"
 AUTHENTICATED = "system:authenticated"
-ANONYMOUS = User("system:anonymous", "", ("system:unauthenticated",))
+UNAUTHENTICATED = "system:unauthenticated"
+ANONYMOUS = User("system:anonymous", "", (UNAUTHENTICATED,))
 
 
 def certificate_header(cert_pem: str) -> str:
@@ -61,7 +63,9 @@ def client_certificate_user(request: Request, client_ca_pem: str) -> User | None
 
 def with_authenticated(user: User) -> User:
     """The user with the group that every authenticated user has."""
-    return user if AUTHENTICATED in user.groups else User(user.name, user.uid, (*user.groups, AUTHENTICATED))
+    if AUTHENTICATED in user.groups:
+        return user
+    return dataclasses.replace(user, groups=(*user.groups, AUTHENTICATED))
 
 
 def authenticator(

@@ -7,22 +7,27 @@ from typing import Any
 import orjson
 import yaml
 
-from labsim.kube.errors import ApiError, bad_request
+from labsim.kube import go_json
+from labsim.kube.errors import ApiError, bad_request, cause, invalid
 from labsim.kube.protobuf import BadProtobuf, decode_body
 from labsim.model.http import Request
+from labsim.model.kinds import Kind
 
 MAX_BODY_BYTES = 3 * 1024 * 1024
+JSON_PATCH = "application/json-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 PATCH_TYPES = (
-    "application/json-patch+json",
+    JSON_PATCH,
     "application/merge-patch+json",
     "application/strategic-merge-patch+json",
     APPLY_PATCH,
 )
 _CUSTOM_PATCH_TYPES = tuple(name for name in PATCH_TYPES if "strategic" not in name)
-_JSON_TYPES = ("", "application/json")
-_YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml")
+JSON_TYPES = ("", "application/json")
+YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml")
 _PROTOBUF = "application/vnd.kubernetes.protobuf"
+_GO_TYPE_META = r'struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }'
+_SHOWN_BYTES = 30
 
 
 def media_type(request: Request) -> str:
@@ -37,23 +42,108 @@ def check_size(request: Request) -> None:
         raise ApiError(413, "RequestEntityTooLarge", f"Request entity too large: limit is {MAX_BODY_BYTES}")
 
 
-def object_body(request: Request, *, builtin: bool) -> dict[str, Any]:
-    """The object that a request carries. Protobuf is understood for built-in kinds only, as upstream does."""
-    kind = media_type(request)
-    if kind in _JSON_TYPES:
-        document = _json(request.body)
-    elif kind in _YAML_TYPES:
-        document = _yaml(request.body)
-    elif kind == _PROTOBUF and builtin:
+def object_body(request: Request, kind: Kind | str, *, builtin: bool) -> dict[str, Any]:
+    """The object that a request carries, of this kind. Protobuf is understood for built-in kinds only.
+
+    A built-in kind fills in what the body does not say of itself; a custom resource must say it.
+    """
+    wanted = kind if isinstance(kind, str) else kind.kind
+    found = media_type(request)
+    if found in JSON_TYPES:
+        document = _json_object(request.body, wanted, builtin)
+    elif found in YAML_TYPES:
+        document = _yaml_object(request.body, wanted)
+    elif found == _PROTOBUF and builtin:
         try:
             document = decode_body(request.body)
         except BadProtobuf as problem:
-            raise bad_request(f"the body of the request could not be decoded: {problem}") from problem
+            raise _unrecognized(wanted, str(problem), request.body) from problem
     else:
-        raise _unsupported(kind, ("application/json", "application/yaml", _PROTOBUF))
-    if not isinstance(document, dict):
-        raise bad_request("the object provided is unrecognized (must be of type Object): it is no JSON object")
+        raise _unsupported(("application/json", "application/yaml", _PROTOBUF))
+    if isinstance(kind, Kind):
+        _identify(document, kind, request.body, builtin)
     return document
+
+
+def _json_object(body: bytes, wanted: str, builtin: bool) -> dict[str, Any]:
+    try:
+        document = orjson.loads(body)
+    except ValueError as problem:
+        text = go_json.syntax_problem(body) or str(problem)
+        raise _unrecognized(wanted, f"couldn't get version/kind; json parse error: {text}", body) from problem
+    if document is None and builtin:
+        return {}
+    if document is None:
+        raise _unrecognized(wanted, "Object 'Kind' is missing in 'null'", body)
+    if not isinstance(document, dict):
+        text = f"json: cannot unmarshal {go_json.kind_of(document)} into Go value of type {_GO_TYPE_META}"
+        raise _unrecognized(wanted, f"couldn't get version/kind; json parse error: {text}", body)
+    return document
+
+
+def _yaml_object(body: bytes, wanted: str) -> dict[str, Any]:
+    try:
+        document = _yaml(body)
+    except yaml.YAMLError as problem:
+        raise _unrecognized(wanted, _go_yaml_problem(problem), body) from problem
+    if document is None:
+        document = {}
+    if not isinstance(document, dict):
+        text = f"json: cannot unmarshal {go_json.kind_of(document)} into Go value of type {_GO_TYPE_META}"
+        raise _unrecognized(wanted, f"couldn't get version/kind; json parse error: {text}", body)
+    return document
+
+
+def _identify(document: dict[str, Any], kind: Kind, body: bytes, builtin: bool) -> None:
+    """Check what an object says that it is."""
+    version, found = document.get("apiVersion"), document.get("kind")
+    if version == kind.api_version and found == kind.kind:
+        return
+    if builtin:
+        version, found = version or kind.api_version, found or kind.kind
+        if (version, found) != (kind.api_version, kind.kind):
+            text = f'no kind "{found}" is registered for version "{version}" in scheme "pkg/runtime/scheme.go:111"'
+            shown = str(version).rpartition("/")[2]
+            raise bad_request(f'{found} in version "{shown}" cannot be handled as a {kind.kind}: {text}')
+        document.update(apiVersion=version, kind=found)
+        return
+    if not found:
+        shown = body.decode(errors="replace")
+        raise _unrecognized(kind.kind, f"Object 'Kind' is missing in '{shown}'", body)
+    if version != kind.api_version:
+        raise bad_request(
+            f"the API version in the data ({version or ''}) does not match the expected API version "
+            f"({kind.api_version})"
+        )
+    metadata = document.get("metadata")
+    name = str(metadata.get("name", "")) if isinstance(metadata, dict) else ""
+    problem = cause("FieldValueInvalid", f'Invalid value: "{found}": must be {kind.kind}', "kind")
+    raise invalid(kind, name, [problem], what=str(found))
+
+
+def _unrecognized(wanted: str, problem: str, body: bytes) -> ApiError:
+    return bad_request(f"the object provided is unrecognized (must be of type {wanted}): {problem} ({_summary(body)})")
+
+
+def _summary(body: bytes) -> str:
+    """The beginning of a body: as text where it looks like JSON, else in hexadecimal digits."""
+    if not body:
+        return "<empty>"
+    more = " ..." if len(body) > _SHOWN_BYTES else ""
+    start = body[:_SHOWN_BYTES]
+    return (start.decode(errors="replace") if body.startswith(b"{") else start.hex()) + more
+
+
+def _go_yaml_problem(problem: yaml.YAMLError) -> str:
+    text = str(getattr(problem, "problem", None) or problem)
+    mark = getattr(problem, "context_mark", None) or getattr(problem, "problem_mark", None)
+    line = getattr(mark, "line", 0)
+    if line and isinstance(problem, yaml.scanner.ScannerError):
+        line += 1
+    return f"yaml: line {line}: {text}" if line else f"yaml: {text}"
+
+
+# -- patches -----------------------------------------------------------------------------------------------------------
 
 
 def patch_body(request: Request, *, builtin: bool) -> tuple[str, Any]:
@@ -61,39 +151,48 @@ def patch_body(request: Request, *, builtin: bool) -> tuple[str, Any]:
     kind = media_type(request)
     allowed = PATCH_TYPES if builtin else _CUSTOM_PATCH_TYPES
     if kind not in allowed:
-        raise _unsupported(kind, allowed)
-    document = _yaml(request.body) if kind == APPLY_PATCH else _json(request.body)
-    wanted = list if kind == "application/json-patch+json" else dict
-    if not isinstance(document, wanted):
-        what = "a JSON patch must be a list of operations" if wanted is list else "a patch must be an object"
-        raise bad_request(f"error decoding patch: {what}")
-    return kind, document
+        # Built-in kinds are refused by the router, before anybody looks at patches.
+        raise ApiError(415, "UnsupportedMediaType", "415: Unsupported Media Type") if builtin else _unsupported(allowed)
+    if kind == APPLY_PATCH:
+        return kind, _apply_document(request.body)
+    return kind, _patch_document(kind, request.body)
 
 
-def _json(body: bytes) -> Any:
-    if not body:
-        raise bad_request("the request has no body: an object is expected")
+def _apply_document(body: bytes) -> Any:
     try:
-        return orjson.loads(body)
+        return _yaml(body)
+    except yaml.YAMLError as problem:
+        raise bad_request(f"error decoding YAML: {_go_yaml_problem(problem)}") from problem
+
+
+def _patch_document(kind: str, body: bytes) -> Any:
+    told = "" if "strategic" in kind else "error decoding patch: "
+    try:
+        document = orjson.loads(body)
     except ValueError as problem:
-        raise bad_request(f"the body of the request is not valid JSON: {problem}") from problem
+        text = go_json.syntax_problem(body) or str(problem)
+        raise bad_request(f"{told}{text}") from problem
+    if document is None:
+        if kind == JSON_PATCH:
+            raise bad_request("Invalid JSON Patch")
+        return {}
+    wanted, go_type = (list, "[]handlers.jsonPatchOp") if kind == JSON_PATCH else (dict, "map[string]interface {}")
+    if not isinstance(document, wanted):
+        found = go_json.kind_of(document)
+        raise bad_request(f"{told}json: cannot unmarshal {found} into Go value of type {go_type}")
+    return document
 
 
 def _yaml(body: bytes) -> Any:
     try:  # clients send JSON under the name of YAML, and JSON is read a hundred times faster
         return orjson.loads(body)
     except ValueError:
-        pass
-    try:
         return yaml.load(body, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
-    except yaml.YAMLError as problem:
-        raise bad_request(f"the body of the request is not valid YAML: {problem}") from problem
 
 
-def _unsupported(kind: str, accepted: tuple[str, ...]) -> ApiError:
+def _unsupported(accepted: tuple[str, ...]) -> ApiError:
     return ApiError(
         415,
         "UnsupportedMediaType",
-        f"the body of the request was in an unknown format - accepted media types include: {', '.join(accepted)}"
-        + (f" (it was {kind})" if kind and kind not in accepted else ""),
+        f"the body of the request was in an unknown format - accepted media types include: {', '.join(accepted)}",
     )

@@ -15,6 +15,7 @@ import orjson
 
 from labsim.kube import builtin_workloads as workloads
 from labsim.kube.errors import cause
+from labsim.kube.go_json import syntax_problem
 from labsim.kube.label_syntax import config_key_problems
 from labsim.kube.users import User
 from labsim.model.objects import Object, dig
@@ -108,31 +109,22 @@ def _docker_problems(text: str, key: str) -> list[Cause]:
     try:
         orjson.loads(base64.b64decode(text))
     except ValueError:
-        problem = _go_json_problem(base64.b64decode(text).decode(errors="replace"))
+        problem = syntax_problem(base64.b64decode(text))
         message = f'Invalid value: "<secret contents redacted>": {problem}'
         return [cause("FieldValueInvalid", message, f"data[{key}]")]
     return []
 
 
-def _go_json_problem(text: str) -> str:
-    """Go's words for the most frequent mistakes."""
-    stripped = text.lstrip()
-    if not stripped:
-        return "unexpected end of JSON input"
-    if stripped.startswith("{"):
-        letter = stripped[1:].lstrip()[:1]
-        if letter and letter not in '"}':
-            return f"invalid character '{letter}' looking for beginning of object key string"
-        return "unexpected end of JSON input"
-    return f"invalid character '{stripped[0]}' looking for beginning of value"
-
-
 # -- Namespace, Node -------------------------------------------------------------------------------------------------
 
 
+def label_namespace(metadata: Object) -> None:
+    """Every Namespace has its name as a label."""
+    if metadata["name"]:
+        metadata.setdefault("labels", {})["kubernetes.io/metadata.name"] = metadata["name"]
+
+
 def _complete_namespace(obj: Object, old: Object | None, _user: User) -> None:
-    metadata = obj["metadata"]
-    metadata.setdefault("labels", {})["kubernetes.io/metadata.name"] = metadata["name"]
     if old is None:
         finalizers = obj.setdefault("spec", {}).setdefault("finalizers", [])
         if "kubernetes" not in finalizers:
@@ -140,16 +132,23 @@ def _complete_namespace(obj: Object, old: Object | None, _user: User) -> None:
         obj["status"] = {"phase": "Active"}
     else:
         obj.setdefault("status", {}).setdefault("phase", "Active")
+        finalizers = dig(old, "spec", "finalizers")
+        obj["spec"] = {**(obj.get("spec") or {}), "finalizers": finalizers} if finalizers else {}
 
 
+_NOT_READY = "node.kubernetes.io/not-ready"
 _NODE_INFO = (
     *("machineID", "systemUUID", "bootID", "kernelVersion", "osImage", "containerRuntimeVersion", "kubeletVersion"),
     *("kubeProxyVersion", "operatingSystem", "architecture"),
 )
 
 
-def _complete_node(obj: Object, _old: Object | None, _user: User) -> None:
-    obj.setdefault("spec", {})
+def _complete_node(obj: Object, old: Object | None, _user: User) -> None:
+    spec = obj.setdefault("spec", {})
+    if old is None:  # admission TaintNodesByCondition: until somebody has seen it ready, nothing is placed on it
+        taints = spec.setdefault("taints", [])
+        if not any(entry.get("key") == _NOT_READY and entry.get("effect") == "NoSchedule" for entry in taints):
+            taints.append({"key": _NOT_READY, "effect": "NoSchedule"})
     status = obj.setdefault("status", {})
     status.setdefault("daemonEndpoints", {"kubeletEndpoint": {"Port": 0}})
     information = status.setdefault("nodeInfo", {})
@@ -157,6 +156,12 @@ def _complete_node(obj: Object, _old: Object | None, _user: User) -> None:
         information.setdefault(field, "")
     if "capacity" in status:
         status.setdefault("allocatable", dict(status["capacity"]))
+
+
+NODE_STATUS_BLANKS: Object = {
+    "daemonEndpoints": {"kubeletEndpoint": {"Port": 0}},
+    "nodeInfo": dict.fromkeys(_NODE_INFO, ""),
+}
 
 
 def _node_problems(obj: Object, old: Object | None) -> list[Cause]:
@@ -189,6 +194,43 @@ def _binding_problems(obj: Object, old: Object | None) -> list[Cause]:
         text = f"Invalid value: {orjson.dumps(shown).decode()}: cannot change roleRef"
         return [cause("FieldValueInvalid", text, "roleRef")]
     return _required(obj, "roleRef.name") if old is None else []
+
+
+def _complete_role(obj: Object, _old: Object | None, _user: User) -> None:
+    obj.setdefault("rules", None)
+
+
+EVENT_BLANKS: Object = {
+    "source": {},
+    "firstTimestamp": None,
+    "lastTimestamp": None,
+    "eventTime": None,
+    "reportingComponent": "",
+    "reportingInstance": "",
+}
+
+
+def _complete_event(obj: Object, _old: Object | None, _user: User) -> None:
+    for field, blank in EVENT_BLANKS.items():
+        if obj.get(field) is None:
+            obj[field] = dict(blank) if isinstance(blank, dict) else blank
+    obj.setdefault("metadata", {})
+    obj.setdefault("involvedObject", {})
+
+
+def _event_problems(obj: Object, old: Object | None) -> list[Cause]:
+    """An Event stands in the namespace of what it is about."""
+    about = str(dig(obj, "involvedObject", "namespace", default=""))
+    place = obj["metadata"].get("namespace", "")
+    if old is None and about != place and (about or place != "default"):
+        text = f'Invalid value: "{about}": does not match event.namespace'
+        return [cause("FieldValueInvalid", text, "involvedObject.namespace")]
+    return []
+
+
+def _complete_lease(obj: Object, _old: Object | None, _user: User) -> None:
+    if obj.get("spec") is None:
+        obj["spec"] = {}
 
 
 def _complete_signing_request(obj: Object, old: Object | None, user: User) -> None:
@@ -255,6 +297,10 @@ STRATEGIES: dict[str, Strategy] = {
     "Secret": Strategy(_complete_secret, _secret_problems),
     "Namespace": Strategy(_complete_namespace),
     "Node": Strategy(_complete_node, _node_problems),
+    "Event": Strategy(_complete_event, _event_problems),
+    "Lease": Strategy(_complete_lease),
+    "Role": Strategy(_complete_role),
+    "ClusterRole": Strategy(_complete_role),
     "RoleBinding": Strategy(_complete_binding, _binding_problems),
     "ClusterRoleBinding": Strategy(_complete_binding, _binding_problems),
     "CertificateSigningRequest": Strategy(_complete_signing_request, _signing_request_problems),

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
+from importlib import resources
 from typing import Any
+
+import orjson
 
 from labsim.kube.tables import Cell, Column, age, age_column, default_columns, human_duration, name_column
 from labsim.model.objects import Object, dig
 
 NONE = "<none>"
-_CONFIG_MAP_DATA = (
+CONFIG_MAP_DATA = (
     "Data contains the configuration data. Each key must consist of alphanumeric characters, '-', '_' or '.'. Values "
     "with non-UTF-8 byte sequences must use the BinaryData field. The keys stored in Data must not overlap with the "
     "keys in the BinaryData field, this is enforced during validation process."
@@ -20,7 +24,17 @@ _CONFIG_MAP_DATA = (
 def builtin_columns(group: str, kind: str) -> tuple[Column, ...]:
     """The columns of a built-in kind; name and creation time for kinds that have no printer of their own."""
     make = _MAKERS.get((group, kind))
-    return default_columns() if make is None else make()
+    columns = default_columns() if make is None else make()
+    texts = _texts().get(kind, {})
+    return tuple(dataclasses.replace(c, description=texts.get(c.name, c.description)) for c in columns)
+
+
+@functools.cache
+def _texts() -> dict[str, dict[str, str]]:
+    """What the API server says about the columns: {kind: {column: description}}."""
+    text = resources.files("labsim.kube").joinpath("builtin_column_texts.json").read_bytes()
+    loaded: dict[str, dict[str, str]] = orjson.loads(text)
+    return loaded
 
 
 def _at(*path: str, default: Any = NONE) -> Cell:
@@ -75,7 +89,7 @@ def _secret() -> tuple[Column, ...]:
 
 @functools.lru_cache(maxsize=1)
 def _config_map() -> tuple[Column, ...]:
-    data = _plain("Data", lambda obj, _: _size(obj, "data", "binaryData"), description=_CONFIG_MAP_DATA)
+    data = _plain("Data", lambda obj, _: _size(obj, "data", "binaryData"), description=CONFIG_MAP_DATA)
     return name_column(), data, age_column()
 
 
@@ -230,22 +244,81 @@ def _service() -> tuple[Column, ...]:
 
 @functools.lru_cache(maxsize=1)
 def _service_account() -> tuple[Column, ...]:
-    return name_column(), _plain("Secrets", lambda obj, _: _size(obj, "secrets")), age_column()
+    return name_column(), age_column()
+
+
+@functools.lru_cache(maxsize=1)
+def _scale() -> tuple[Column, ...]:
+    desired = "replicas is the desired number of instances for the scaled object."
+    actual = "replicas is the actual number of observed instances of the scaled object."
+    return (
+        name_column(),
+        _plain("Desired", _at("spec", "replicas", default=0), "integer", desired),
+        _plain("Available", _at("status", "replicas", default=0), "integer", actual),
+        age_column(),
+    )
+
+
+@functools.lru_cache(maxsize=1)
+def _replica_set() -> tuple[Column, ...]:
+    return (
+        name_column(),
+        _plain("Desired", _at("spec", "replicas", default=0), "integer"),
+        _plain("Current", _at("status", "replicas", default=0), "integer"),
+        _plain("Ready", _at("status", "readyReplicas", default=0), "integer"),
+        age_column(),
+        *_workload_tail(),
+        _wide("Selector", _match_labels),
+    )
+
+
+@functools.lru_cache(maxsize=1)
+def _priority_class() -> tuple[Column, ...]:
+    return (
+        name_column(),
+        _plain("Value", _at("value", default=0), "integer"),
+        _plain("Global-Default", _at("globalDefault", default=False), "boolean"),
+        age_column(),
+        _plain("PreemptionPolicy", _at("preemptionPolicy", default="PreemptLowerPriority")),
+    )
+
+
+@functools.lru_cache(maxsize=1)
+def _volume() -> tuple[Column, ...]:
+    def claim(obj: Object, _: float) -> str:
+        found = dig(obj, "spec", "claimRef", default={})
+        return f"{found.get('namespace', '')}/{found.get('name', '')}" if found else ""
+
+    return (
+        name_column(),
+        _plain("Capacity", _at("spec", "capacity", "storage", default="")),
+        _plain("Access Modes", lambda obj, _: _modes(dig(obj, "spec", "accessModes", default=()))),
+        _plain("Reclaim Policy", _at("spec", "persistentVolumeReclaimPolicy", default="")),
+        _plain("Status", _at("status", "phase", default="")),
+        _plain("Claim", claim),
+        _plain("StorageClass", _at("spec", "storageClassName", default="")),
+        _plain("VolumeAttributesClass", _at("spec", "volumeAttributesClassName", default="<unset>")),
+        _plain("Reason", _at("status", "reason", default="")),
+        age_column(),
+        _wide("VolumeMode", _at("spec", "volumeMode", default="")),
+    )
+
+
+_MODES = {"ReadWriteOnce": "RWO", "ReadOnlyMany": "ROX", "ReadWriteMany": "RWX", "ReadWriteOncePod": "RWOP"}
+
+
+def _modes(modes: Any) -> str:
+    return ",".join(_MODES.get(mode, mode) for mode in modes)
 
 
 @functools.lru_cache(maxsize=1)
 def _claim() -> tuple[Column, ...]:
-    short = {"ReadWriteOnce": "RWO", "ReadOnlyMany": "ROX", "ReadWriteMany": "RWX", "ReadWriteOncePod": "RWOP"}
-
-    def modes(obj: Object, _: float) -> str:
-        return ",".join(short.get(mode, mode) for mode in dig(obj, "status", "accessModes", default=()))
-
     return (
         name_column(),
         _plain("Status", _at("status", "phase", default="")),
         _plain("Volume", _at("spec", "volumeName", default="")),
         _plain("Capacity", _at("status", "capacity", "storage", default="")),
-        _plain("Access Modes", modes),
+        _plain("Access Modes", lambda obj, _: _modes(dig(obj, "status", "accessModes", default=()))),
         _plain("StorageClass", _at("spec", "storageClassName", default="")),
         _plain("VolumeAttributesClass", lambda obj, _: dig(obj, "spec", "volumeAttributesClassName") or "<unset>"),
         age_column(),
@@ -379,6 +452,10 @@ _MAKERS: dict[tuple[str, str], Callable[[], tuple[Column, ...]]] = {
     ("", "Pod"): _pod,
     ("", "Service"): _service,
     ("", "ServiceAccount"): _service_account,
+    ("", "PersistentVolume"): _volume,
+    ("apps", "ReplicaSet"): _replica_set,
+    ("autoscaling", "Scale"): _scale,
+    ("scheduling.k8s.io", "PriorityClass"): _priority_class,
     ("", "PersistentVolumeClaim"): _claim,
     ("rbac.authorization.k8s.io", "RoleBinding"): _binding,
     ("rbac.authorization.k8s.io", "ClusterRoleBinding"): _binding,

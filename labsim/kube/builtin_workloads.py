@@ -21,10 +21,11 @@ def complete_pod(obj: Object, old: Object | None, _user: User) -> None:
     spec = obj.setdefault("spec", {})
     _complete_pod_spec(spec)
     spec.setdefault("enableServiceLinks", True)
+    before = {} if old is None else old["spec"]
+    spec.setdefault("priority", before.get("priority", 0))
+    spec.setdefault("preemptionPolicy", before.get("preemptionPolicy", "PreemptLowerPriority"))
+    _tolerate_node_troubles(spec)
     if old is None:
-        spec.setdefault("priority", 0)
-        spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
-        _tolerate_node_troubles(spec)
         obj["status"] = {"phase": "Pending", "qosClass": _quality_of_service(spec)}
 
 
@@ -72,6 +73,10 @@ def _complete_pod_spec(spec: Object) -> None:
 def pod_problems(obj: Object, old: Object | None) -> list[Cause]:
     if old is None:
         return _container_problems(obj["spec"], "spec")
+    for field in ("containers", "initContainers"):
+        if len(obj["spec"].get(field) or ()) != len(old["spec"].get(field) or ()):
+            text = "Forbidden: pod updates may not add or remove containers"
+            return [cause("FieldValueForbidden", text, f"spec.{field}")]
     if _fixed_part(obj["spec"]) == _fixed_part(old["spec"]):
         return []
     text = "Forbidden: pod updates may not change fields other than `spec.containers[*].image`,"
@@ -165,15 +170,15 @@ def workload_problems(obj: Object, old: Object | None) -> list[Cause]:
     spec: Any = obj["spec"]
     if old is not None and spec.get("selector") == old["spec"].get("selector"):
         return []
+    found = []
     if old is not None:
         text = f"Invalid value: {orjson.dumps(spec.get('selector')).decode()}: field is immutable"
-        return [cause("FieldValueInvalid", text, "spec.selector")]
-    found = []
+        found.append(cause("FieldValueInvalid", text, "spec.selector"))
     labels = dig(spec, "template", "metadata", "labels", default={})
     wanted = dig(spec, "selector", "matchLabels", default={})
     if not spec.get("selector"):
         found.append(cause("FieldValueRequired", "Required value", "spec.selector"))
     elif any(labels.get(key) != value for key, value in wanted.items()):
-        text = "Invalid value: `selector` does not match template `labels`"
+        text = f"Invalid value: {orjson.dumps(labels).decode()}: `selector` does not match template `labels`"
         found.append(cause("FieldValueInvalid", text, "spec.template.metadata.labels"))
     return found

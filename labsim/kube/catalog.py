@@ -16,8 +16,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from labsim.kube.builtin_columns import builtin_columns
+from labsim.kube.protobuf_encoding import encodable
 from labsim.kube.registry import PERSISTENT_VOLUME, PRIORITY_CLASS, REPLICA_SET
-from labsim.kube.tables import Column, custom_columns
+from labsim.kube.tables import CREATED_DESCRIPTION, Column, custom_columns
 from labsim.model import kinds
 from labsim.model.kinds import Kind
 from labsim.model.objects import Object
@@ -63,6 +64,11 @@ class Resource:
             return custom_columns(self.printer_columns)
         return builtin_columns(self.kind.group, self.kind.kind)
 
+    @functools.cached_property
+    def protobuf(self) -> bool:
+        """Whether its objects can be read and written as protobuf."""
+        return not self.custom and encodable(self.kind.group, self.kind.version, self.kind.kind)
+
     def subresource(self, name: str) -> Subresource | None:
         return next((entry for entry in self.subresources if entry.name == name), None)
 
@@ -92,6 +98,7 @@ _POD_EXTRA = (
     Subresource("binding", ("", "v1", "Binding"), ("create",)),
     Subresource("eviction", ("policy", "v1", "Eviction"), ("create",)),
 )
+_TOKEN = Subresource("token", ("authentication.k8s.io", "v1", "TokenRequest"), ("create",))
 _APPROVAL = Subresource("approval", ("certificates.k8s.io", "v1", "CertificateSigningRequest"), STATUS_VERBS)
 
 _BUILTINS: tuple[_Builtin, ...] = (
@@ -103,7 +110,7 @@ _BUILTINS: tuple[_Builtin, ...] = (
     _Builtin(PERSISTENT_VOLUME, ("pv",)),
     _Builtin(kinds.POD, ("po",), in_all=True, extra=_POD_EXTRA),
     _Builtin(kinds.SECRET, has_status=False),
-    _Builtin(kinds.SERVICE_ACCOUNT, ("sa",), has_status=False),
+    _Builtin(kinds.SERVICE_ACCOUNT, ("sa",), has_status=False, extra=(_TOKEN,)),
     _Builtin(kinds.SERVICE, ("svc",), in_all=True),
     _Builtin(kinds.DAEMON_SET, ("ds",), in_all=True),
     _Builtin(kinds.DEPLOYMENT, ("deploy",), in_all=True, scale=True),
@@ -126,6 +133,36 @@ REVIEWS: tuple[Resource, ...] = (
     _review("authorization.k8s.io", "SelfSubjectAccessReview"),
     _review("authorization.k8s.io", "SelfSubjectRulesReview"),
     _review("authorization.k8s.io", "SubjectAccessReview"),
+)
+_SCALE_KIND = Kind("autoscaling", "v1", "Scale", "scales", True)
+SCALE_OF_BUILTIN = Resource(_SCALE_KIND, "scale", "ScaleList", ())
+# A custom resource's Scale is printed by the columns that every CRD's scale has.
+SCALE_OF_CUSTOM = Resource(
+    _SCALE_KIND,
+    "scale",
+    "ScaleList",
+    (),
+    custom=True,
+    printer_columns=(
+        {
+            "name": "Desired",
+            "type": "integer",
+            "jsonPath": ".spec.replicas",
+            "description": "Number of desired replicas",
+        },
+        {
+            "name": "Available",
+            "type": "integer",
+            "jsonPath": ".status.replicas",
+            "description": "Number of actual replicas",
+        },
+        {
+            "name": "Age",
+            "type": "date",
+            "jsonPath": ".metadata.creationTimestamp",
+            "description": CREATED_DESCRIPTION,
+        },
+    ),
 )
 BUILTIN_SCALE_PATHS = {
     "specReplicasPath": ".spec.replicas",

@@ -14,8 +14,8 @@ from labsim.kube.registry import ServedKind
 from labsim.kube.store import Revision
 from labsim.kube.users import User
 from labsim.kube.writes import METADATA_BYTES, WritePath, waits
-from labsim.model.kinds import CUSTOM_RESOURCE_DEFINITION, NAMESPACE, Kind
-from labsim.model.objects import Object, dig, thaw
+from labsim.model.kinds import CUSTOM_RESOURCE_DEFINITION, EVENT, NAMESPACE, POD, Kind
+from labsim.model.objects import Object, dig, parse_timestamp, thaw, timestamp
 
 if TYPE_CHECKING:
     from labsim.kube.server import ApiServer
@@ -27,9 +27,10 @@ _NEVER_DELETED = frozenset(("default", "kube-system", "kube-public"))
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DeleteOptions:
-    """How to delete. `policy` is Foreground, Background or Orphan."""
+    """How to delete. `policy` is Foreground, Background or Orphan; `grace_s` None leaves the time to the object."""
 
     policy: str = "Background"
+    grace_s: int | None = None
     uid: str = ""
     resource_version: str = ""
     dry_run: bool = False
@@ -52,6 +53,7 @@ def checked_options(options: Mapping[str, Any]) -> DeleteOptions:
     preconditions = options.get("preconditions") or {}
     return DeleteOptions(
         policy=str(policy or ("Orphan" if orphan else "Background")),
+        grace_s=options.get("gracePeriodSeconds"),
         uid=str(preconditions.get("uid") or ""),
         resource_version=str(preconditions.get("resourceVersion") or ""),
         dry_run=bool(options.get("dryRun")),
@@ -66,6 +68,7 @@ def delete(
     options: DeleteOptions,
     user: User,
     dry_run: bool,
+    last_states: list[Object],
 ) -> Object | None:
     """Take an object away, or mark it: None if it is gone now, else the object that waits for its finalizers."""
     kind, old = served.kind, latest.object
@@ -74,25 +77,28 @@ def delete(
     if kind == NAMESPACE and metadata["name"] in _NEVER_DELETED:
         raise errors.forbidden(kind, metadata["name"], "this namespace may not be deleted")
     writes.admit_deletion(kind, old, user)
+    if kind == NAMESPACE and "deletionTimestamp" in metadata and waits(kind, old):
+        return old
     shares = writes.shares_parts(served)
     obj = {**old, "metadata": {**metadata}} if shares else thaw(old)
-    _mark_policy(obj["metadata"], options.policy)
-    if kind == CUSTOM_RESOURCE_DEFINITION and CLEANUP_FINALIZER not in obj["metadata"].get("finalizers", ()):
+    if kind == CUSTOM_RESOURCE_DEFINITION and "deletionTimestamp" not in metadata:
         return _delete_definition(server, writes, served, obj, dry_run)
+    if kind == POD:
+        return _delete_pod(writes, served, latest, options, dry_run, last_states)
+    if kind != EVENT:  # whose dependents nobody collects
+        _mark_policy(obj["metadata"], options.policy)
     if not waits(kind, obj):
+        last_states.append(old if dry_run else writes.remove(served, latest))
         if not dry_run:
-            writes.remove(served, latest)
             finish_definition(server, writes, served)
         return None
-    if "deletionTimestamp" in metadata and obj["metadata"].get("finalizers") == metadata.get("finalizers"):
+    unchanged = obj["metadata"].get("finalizers") == metadata.get("finalizers")
+    if unchanged and "deletionGracePeriodSeconds" in metadata:
         return writes.view(served, latest)
     _mark_deleted(obj, kind, writes.now())
     if dry_run:
         return obj
-    writes.put(served, obj, METADATA_BYTES if shares else None)
-    marked = server.store.get(served.stored, metadata.get("namespace", ""), metadata["name"])
-    assert marked is not None
-    return writes.view(served, marked)
+    return writes.view(served, writes.put(served, obj, METADATA_BYTES if shares else None))
 
 
 def _check_preconditions(kind: Kind, metadata: Object, options: DeleteOptions) -> None:
@@ -125,11 +131,57 @@ def _mark_deleted(obj: Object, kind: Kind, now: str) -> None:
     metadata = obj["metadata"]
     if "deletionTimestamp" not in metadata:
         metadata["deletionTimestamp"] = now
-        metadata["deletionGracePeriodSeconds"] = 0
         if "generation" in metadata:
             metadata["generation"] += 1
-    if kind == NAMESPACE:
+    if kind == NAMESPACE:  # its deletion is not a graceful one
         obj["status"] = {**(obj.get("status") or {}), "phase": "Terminating"}
+    else:
+        metadata["deletionGracePeriodSeconds"] = 0
+
+
+# -- pods ------------------------------------------------------------------------------------------------------------
+
+
+def _delete_pod(
+    writes: WritePath,
+    served: ServedKind,
+    latest: Revision,
+    options: DeleteOptions,
+    dry_run: bool,
+    last_states: list[Object],
+) -> Object | None:
+    """A Pod on a node is marked, and goes when its kubelet deletes it without grace; others go at once."""
+    pod = thaw(latest.object)
+    metadata = pod["metadata"]
+    _mark_policy(metadata, options.policy)
+    left_s = metadata.get("deletionGracePeriodSeconds", 0)
+    wanted_s = options.grace_s if options.grace_s is None or options.grace_s >= 0 else 1
+    if "deletionTimestamp" not in metadata:
+        left_s = _grace_s(pod, wanted_s)
+        metadata["deletionTimestamp"] = timestamp(parse_timestamp(writes.now()) + left_s)
+        metadata["generation"] = metadata.get("generation", 0) + 1
+    elif left_s:
+        if wanted_s is None or wanted_s >= left_s:
+            return writes.view(served, latest)  # only a shorter time counts
+        ends_s = parse_timestamp(metadata["deletionTimestamp"]) - left_s + wanted_s
+        metadata["deletionTimestamp"] = timestamp(max(ends_s, parse_timestamp(writes.now())))
+        left_s = wanted_s
+    metadata["deletionGracePeriodSeconds"] = left_s
+    marked = latest if pod == latest.object else None
+    if marked is None and not dry_run:
+        marked = writes.put(served, pod)
+    if left_s or waits(POD, pod):
+        return pod if marked is None else writes.view(served, marked)
+    last_states.append(pod if marked is None or dry_run else writes.remove(served, marked))
+    return None
+
+
+def _grace_s(pod: Object, wanted_s: int | None) -> int:
+    """How long a Pod may go on. One that runs nowhere, or no more, goes at once."""
+    if not dig(pod, "spec", "nodeName") or dig(pod, "status", "phase") in ("Succeeded", "Failed"):
+        return 0
+    grace_s: int = dig(pod, "spec", "terminationGracePeriodSeconds", default=0) if wanted_s is None else wanted_s
+    return grace_s
 
 
 # -- definitions -----------------------------------------------------------------------------------------------------
@@ -141,13 +193,12 @@ def _delete_definition(
     """A definition goes after its objects; those with finalizers are waited for."""
     metadata = crd["metadata"]
     metadata["finalizers"] = [*(metadata.get("finalizers") or ()), CLEANUP_FINALIZER]
-    now = writes.now()
-    _mark_deleted(crd, served.kind, now)
+    metadata["deletionTimestamp"] = now = writes.now()
     status = crd.setdefault("status", {})
     status["conditions"] = [*(status.get("conditions") or ()), terminating_condition(now)]
     if dry_run:
         return crd
-    marked = writes.put(served, crd)
+    marked = writes.put(served, crd).object
     instances = _instances(server, crd)
     if instances is not None:
         for obj in server.list(instances.kind)[0]:

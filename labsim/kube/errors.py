@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import orjson
+
 from labsim.model.kinds import Kind
 
 
@@ -14,23 +16,41 @@ class ApiError(Exception):
     `details` of None leaves them out of the Status, an empty mapping shows them empty.
     """
 
-    def __init__(self, code: int, reason: str, message: str, details: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        code: int,
+        reason: str,
+        message: str,
+        details: dict[str, Any] | None = None,
+        *,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.reason = reason
         self.message = message
         self.details = details or {}
+        self.metadata = metadata or {}
         self._shows_details = details is not None
 
     def status(self) -> dict[str, Any]:
         """The Status object that says this."""
-        body: dict[str, Any] = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure"}
+        body: dict[str, Any] = {"kind": "Status", "apiVersion": "v1", "metadata": self.metadata, "status": "Failure"}
         body["message"] = self.message
         if self.reason:
             body["reason"] = self.reason
         if self.details or self._shows_details:
             body["details"] = self.details
         return {**body, "code": self.code}
+
+
+class Undecodable(ApiError):
+    """400 for a body that is no object of its kind; `problem` is what is wrong, without the words about whose it is."""
+
+    def __init__(self, kind: Kind, problem: str) -> None:
+        text = f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: {problem}'
+        super().__init__(400, "BadRequest", text)
+        self.problem = problem
 
 
 def _details(kind: Kind, name: str, what: str | None = None) -> dict[str, Any]:
@@ -98,6 +118,13 @@ def invalid_options(options: str, field: str, reason: str, message: str) -> ApiE
     cause = {"reason": reason, "message": message, "field": field}
     details = {"group": "meta.k8s.io", "kind": options, "causes": [cause]}
     return ApiError(422, "Invalid", f'{options}.meta.k8s.io "" is invalid: {field}: {message}', details)
+
+
+def invalid_patch(shown: str, problem: str) -> ApiError:
+    """422 for a patch that does not make an object of its kind; `shown` is what it made, or the patch itself."""
+    text = f"Invalid value: {orjson.dumps(shown).decode()}: {problem}"
+    details = {"causes": [cause("FieldValueInvalid", text, "patch")]}
+    return ApiError(422, "Invalid", f' "" is invalid: patch: {text}', details)
 
 
 def expired(message: str) -> ApiError:

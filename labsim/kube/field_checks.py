@@ -8,9 +8,8 @@ from typing import Any
 
 import orjson
 
-from labsim.kube.errors import bad_request, invalid_options
+from labsim.kube.errors import invalid_options
 from labsim.model.http import Request, Response
-from labsim.model.kinds import Kind
 
 STRICT, WARN, IGNORE = "Strict", "Warn", "Ignore"
 
@@ -33,7 +32,8 @@ class FieldChecks:
             return response
         told = [f"299 - {orjson.dumps(text).decode()}" for text in self.warnings]
         earlier = response.headers.get("warning")
-        headers = {**response.headers, "warning": ", ".join([*([earlier] if earlier else []), *told])}
+        # One header a warning: whoever sends the response makes a line of each.
+        headers = {**response.headers, "warning": "\n".join([*([earlier] if earlier else []), *told])}
         return dataclasses.replace(response, headers=headers)
 
 
@@ -46,18 +46,21 @@ def field_checks(request: Request, options: str) -> FieldChecks:
     return FieldChecks(wanted or WARN)
 
 
-def refuse_duplicates(request: Request, kind: Kind) -> None:
-    """400 for a JSON body that says a field twice: only a strict client asks, since it takes a slow reader to see."""
-    if not request.body.lstrip().startswith(b"{"):
+def note_duplicates(body: bytes, document: Any, checks: FieldChecks) -> None:
+    """Note every field that a JSON body says twice; a strict write is refused for them later.
+
+    Only a slow reader sees them, so it is asked only where the body is longer than what was read from it.
+    """
+    if checks.strictness == IGNORE or not body.lstrip().startswith(b"{"):
+        return
+    if len(body.translate(None, _SPACE)) == len(orjson.dumps(document).translate(None, _SPACE)):
         return
     found: list[str] = []
-    _find_duplicates(json.loads(request.body, object_pairs_hook=_Pairs), "", found)
-    if found:
-        listed = ", ".join(f'duplicate field "{path}"' for path in found)
-        raise bad_request(
-            f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: '
-            f"strict decoding error: {listed}"
-        )
+    _find_duplicates(json.loads(body, object_pairs_hook=_Pairs), "", found)
+    checks.warnings.extend(f'duplicate field "{path}"' for path in found)
+
+
+_SPACE = b" \t\r\n"
 
 
 class _Pairs(list[tuple[str, Any]]):
@@ -69,7 +72,7 @@ def _find_duplicates(value: Any, path: str, found: list[str]) -> None:
         seen: set[str] = set()
         for key, item in value:
             here = f"{path}.{key}" if path else key
-            if key in seen:
+            if key in seen and here not in found:
                 found.append(here)
             seen.add(key)
             _find_duplicates(item, here, found)

@@ -7,22 +7,26 @@ Watches come back as a stream (watch.py). Discovery, OpenAPI and health are answ
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from urllib.parse import unquote
 
 import orjson
 
 from labsim.kube import bodies, discovery
-from labsim.kube.authentication import ANONYMOUS, bearer_token, with_authenticated
+from labsim.kube.account_tokens import AccountTokens
+from labsim.kube.authentication import ANONYMOUS, bearer_token
 from labsim.kube.authorization import Attributes, Authorizer, forbidden_error, groups_allow
 from labsim.kube.catalog import Catalog, Resource
 from labsim.kube.errors import ApiError, no_resource
 from labsim.kube.field_checks import FieldChecks
+from labsim.kube.impersonation import impersonated, wanted_user
+from labsim.kube.list_options import is_true
 from labsim.kube.openapi import V2_PROTOBUF, OpenApi, content_hash
-from labsim.kube.representation import JSON, answer, not_acceptable
+from labsim.kube.representation import JSON, answer, encode, error_media_type, negotiate, not_acceptable
 from labsim.kube.resource_requests import ResourceRequests, no_method
 from labsim.kube.reviews import review
 from labsim.kube.routes import Route, parse_path
+from labsim.kube.selectors import parse_field_selector
 from labsim.kube.server import ApiServer
 from labsim.kube.store import Revision
 from labsim.kube.users import User
@@ -57,13 +61,17 @@ _FOREVER = {"cache-control": "public, immutable", "expires": "Fri, 31 Dec 2100 0
 
 
 class KubeHttp:
-    """Answers HTTP requests for one API server. `authenticate` maps a request to its user, None for nobody it knows."""
+    """Answers HTTP requests for one API server. `authenticate` maps a request to its user, None for nobody it knows.
 
-    def __init__(self, server: ApiServer, *, authenticate: Authenticate) -> None:
+    account_key: what ServiceAccounts' tokens are signed with; nobody else may know it. Without one there are none.
+    """
+
+    def __init__(self, server: ApiServer, *, authenticate: Authenticate, account_key: bytes = b"") -> None:
         self._server = server
         self._authenticate = authenticate
         self._authorizer = Authorizer(server)
-        self._requests = ResourceRequests(server, server.clock.now)
+        self._accounts = AccountTokens(server, account_key)
+        self._requests = ResourceRequests(server, server.clock.now, self._accounts)
         self._catalog: Catalog | None = None
         self._openapi: OpenApi | None = None
         server.subscribe(self._definitions_changed, CUSTOM_RESOURCE_DEFINITION)
@@ -73,7 +81,7 @@ class KubeHttp:
         try:
             response = self._handle(request)
         except ApiError as error:
-            response = error_answer(error)
+            response = error_answer(error, request.headers.get("accept", ""))
         return _indented(response) if _wants_indent(request) else response
 
     @property
@@ -96,28 +104,20 @@ class KubeHttp:
     def _handle(self, request: Request) -> Response:
         user = self._authenticate(request)
         if user is None:
-            if bearer_token(request):
+            token = bearer_token(request)
+            user = self._accounts.user_of(token) if token else ANONYMOUS
+            if user is None:
                 raise ApiError(401, "Unauthorized", "Unauthorized")
-            user = ANONYMOUS
-        if "impersonate-user" in request.headers:
-            user = self._impersonated(user, request.headers)
-        bodies.check_size(request)
         path = request.path
-        if path.startswith(("/apis/", "/api/")):
-            route = parse_path(path)
-            if route is not None and route.plural:
-                return self._resource(request, route, user)
+        route = parse_path(path) if path.startswith(("/apis/", "/api/")) else None
+        if any(name.startswith("impersonate-") for name in request.headers):
+            wanted = wanted_user(request.headers)
+            if wanted is not None:
+                user = impersonated(self._authorizer, user, wanted, _asked(request, route))
+        bodies.check_size(request)
+        if route is not None and route.plural:
+            return self._resource(request, route, user)
         return self._other(request, unquote(path), user)
-
-    def _impersonated(self, user: User, headers: Mapping[str, str]) -> User:
-        name = headers["impersonate-user"]
-        groups = tuple(part.strip() for part in headers.get("impersonate-group", "").split(",") if part.strip())
-        wanted = [Attributes("impersonate", resource="users", name=name)]
-        wanted += [Attributes("impersonate", resource="groups", name=group) for group in groups]
-        for attributes in wanted:
-            if not self._authorizer.allows(user, attributes):
-                raise forbidden_error(user, attributes)
-        return with_authenticated(User(name, headers.get("impersonate-uid", ""), groups))
 
     # -- resources ----------------------------------------------------------------------------------------------------
 
@@ -128,11 +128,11 @@ class KubeHttp:
         if "system:masters" not in user.groups:
             verb = _verb(request, route)
             if not groups_allow(user.groups, verb, route.group, route.plural, route.subresource):
-                wanted = Attributes(
-                    verb, route.group, route.plural, route.subresource, route.namespace or "", route.name
-                )
+                wanted = _attributes(request, route)
                 if not self._authorizer.allows(user, wanted):
                     raise forbidden_error(user, wanted)
+        if request.method == "HEAD" and not resource.custom:
+            raise no_method()
         if not resource.stored:
             return self._review(request, resource, user)
         if resource.kind.namespaced and route.namespace is None and (route.name or request.method == "POST"):
@@ -145,13 +145,15 @@ class KubeHttp:
     def _review(self, request: Request, resource: Resource, user: User) -> Response:
         if request.method != "POST":
             raise no_method()
-        body = bodies.object_body(request, builtin=True)
+        body = bodies.object_body(request, resource.kind, builtin=True)
         body.setdefault("kind", resource.kind.kind)
         body.setdefault("apiVersion", resource.kind.api_version)
-        return answer(201, review(resource.kind.kind, body, user, self._authorizer, self._token_user))
+        form = negotiate(request.headers.get("accept", ""), protobuf=resource.protobuf)
+        return answer(201, review(resource.kind.kind, body, user, self._authorizer, self._token_user), form)
 
     def _token_user(self, token: str) -> User | None:
-        return self._authenticate(Request(method="GET", path="/", headers={"authorization": f"Bearer {token}"}))
+        found = self._authenticate(Request(method="GET", path="/", headers={"authorization": f"Bearer {token}"}))
+        return found or self._accounts.user_of(token)
 
     def _unknown(self, group: str) -> Response:
         """Built-in groups answer with a Status for what they do not have, others with the mux's own text."""
@@ -160,7 +162,7 @@ class KubeHttp:
     # -- everything else --------------------------------------------------------------------------------------------
 
     def _other(self, request: Request, path: str, user: User) -> Response:
-        wanted = Attributes(request.method.lower() if request.method not in ("GET", "HEAD") else "get", path=path)
+        wanted = _asked(request, None)
         if not self._authorizer.allows(user, wanted):
             raise forbidden_error(user, wanted)
         if path in HEALTH or path.startswith(("/healthz/", "/livez/", "/readyz/")):
@@ -237,27 +239,55 @@ class KubeHttp:
         return _cacheable(request, document, headers)
 
 
-def error_answer(error: ApiError) -> Response:
-    """The Status of an error, with the headers that belong to it."""
+def error_answer(error: ApiError, accept: str = "") -> Response:
+    """The Status of an error, in the media type that the client takes, with the headers that belong to it."""
     status = error.status()
     if error.code in (404, 405) and not error.details:
         status = {**status, "details": {}}
     if not error.reason:
         status.pop("reason", None)
-    headers = {"content-type": JSON, "cache-control": "no-cache, private"}
+    media_type = error_media_type(accept) if accept else JSON
+    headers = {"content-type": media_type, "cache-control": "no-cache, private"}
     retry_s = error.details.get("retryAfterSeconds")
     if retry_s:
         headers["retry-after"] = str(retry_s)
-    return Response(status=error.code, headers=headers, body=orjson.dumps(status))
+    return Response(status=error.code, headers=headers, body=encode(status, media_type))
+
+
+def _asked(request: Request, route: Route | None) -> Attributes:
+    """What a request wants to do, to a resource or to a path that is none."""
+    if route is not None and route.plural:
+        return _attributes(request, route)
+    return Attributes(request.method.lower(), path=unquote(request.path))
 
 
 def _verb(request: Request, route: Route) -> str:
-    verb = _VERBS.get(request.method) or request.method.lower()
+    if route.watch:
+        return "watch"
+    verb = _VERBS.get(request.method, "")
     if route.name:
-        return "watch" if route.watch and verb == "get" else verb
+        return verb
     if verb == "get":
-        return "watch" if route.watch or request.param("watch") in ("true", "1") else "list"
+        return "watch" if is_true(request, "watch") else "list"
     return "deletecollection" if verb == "delete" else verb
+
+
+def _attributes(request: Request, route: Route) -> Attributes:
+    """What authorization is asked: a Namespace is in itself, and who selects one name asks for that object alone."""
+    verb, name = _verb(request, route), route.name
+    if not name and verb in ("list", "watch"):
+        name = _selected_name(request.param("fieldSelector"))
+    namespace = route.namespace or (route.name if route.plural == "namespaces" and not route.group else "")
+    return Attributes(verb, route.group, route.plural, route.subresource, namespace, name)
+
+
+def _selected_name(fields: str) -> str:
+    """The name that a field selector asks for and no other; "" where there is none."""
+    try:
+        terms = parse_field_selector(fields) if fields else ()
+    except ValueError:
+        return ""
+    return next((value for path, equal, value in terms if equal and path == "metadata.name"), "")
 
 
 def _cacheable(request: Request, document: bytes, headers: dict[str, str]) -> Response:

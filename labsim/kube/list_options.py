@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from labsim.kube.errors import ApiError, bad_request
+from labsim.kube.selectors import parse_field_selector
 from labsim.model.http import Request
-
-_TRUE = frozenset(("true", "True", "TRUE", "1", "t", "T"))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -42,24 +42,54 @@ def list_options(request: Request, *, watch: bool = False) -> ListOptions:
 @functools.lru_cache(maxsize=4096)
 def _checked(parameters: tuple[tuple[str, str], ...], watch: bool) -> ListOptions:
     query = dict(reversed(parameters))  # of a name given twice, the first counts
-    watch = watch or query.get("watch", "") in _TRUE
+    watch = watch or _truth(query.get("watch"))
     initial = query.get("sendInitialEvents")
     options = ListOptions(
         labels=query.get("labelSelector", ""),
         fields=query.get("fieldSelector", ""),
         limit=_number(query, "limit"),
         proceed=query.get("continue", ""),
-        revision=_revision(query.get("resourceVersion", "")),
+        revision=_revision(query.get("resourceVersion", ""), watch=watch),
         match=query.get("resourceVersionMatch", ""),
         watch=watch,
-        initial_events=None if initial is None else initial in _TRUE,
-        bookmarks=query.get("allowWatchBookmarks", "") in _TRUE,
+        initial_events=None if initial is None else _truth(initial),
+        bookmarks=_truth(query.get("allowWatchBookmarks")),
         timeout_s=float(_number(query, "timeoutSeconds")) or None,
     )
-    problem = _watch_problem(options) if watch else _list_problem(options)
-    if problem is not None:
-        raise _invalid(*problem)
+    causes = _watch_problems(options) if watch else _list_problems(options)
+    if causes:
+        raise _invalid_list(causes)
+    if query.get("timeout"):
+        check_duration(query["timeout"])
+    try:
+        parse_field_selector(options.fields)
+    except ValueError as problem:
+        raise bad_request(str(problem)) from problem
     return options
+
+
+_DURATION = re.compile(r"[+-]?(0|(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h))((\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h))*")
+
+
+def check_duration(text: str) -> None:
+    """Raise the 400 for a `timeout` that Go does not read as a duration."""
+    if _DURATION.fullmatch(text) is None:
+        raise bad_request(f'invalid timeout specified in the request URL - time: invalid duration "{text}"')
+
+
+def _truth(text: str | None) -> bool:
+    """A parameter that is there is true, unless it says otherwise."""
+    return text is not None and text != "0" and text.lower() != "false"
+
+
+def is_true(request: Request, name: str) -> bool:
+    """Whether a parameter of truth is given, and not as false."""
+    return _truth(next((value for key, value in request.query if key == name), None)) if request.query else False
+
+
+def get_revision(request: Request) -> int | None:
+    """The resourceVersion that a read of one object asks for."""
+    return _revision(request.param("resourceVersion"))
 
 
 def dry_run(request: Request, options_kind: str) -> bool:
@@ -96,36 +126,44 @@ def field_manager(request: Request) -> str:
     return request.param("fieldManager") or request.headers.get("user-agent", "").partition("/")[0]
 
 
-def _list_problem(options: ListOptions) -> tuple[str, str] | None:
+def _list_problems(options: ListOptions) -> list[dict[str, str]]:
+    """What does not go together in a list: upstream tells all of it."""
+    found = []
     if options.initial_events is not None:
-        return "sendInitialEvents", "Forbidden: sendInitialEvents is forbidden for list"
+        found.append(_forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"))
     if options.match:
         field = "resourceVersionMatch"
         if options.revision is None:
-            return field, "Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided"
+            found.append(_forbidden(field, f"{field} is forbidden unless resourceVersion is provided"))
         if options.proceed:
-            return field, "Forbidden: resourceVersionMatch is forbidden when continue is provided"
+            found.append(_forbidden(field, f"{field} is forbidden when continue is provided"))
         if options.match not in ("Exact", "NotOlderThan"):
-            return field, f'Unsupported value: "{options.match}": supported values: "Exact", "NotOlderThan"'
-        if options.match == "Exact" and options.revision == 0:
-            return field, 'Forbidden: resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
-    return None
+            text = f'Unsupported value: "{options.match}": supported values: "Exact", "NotOlderThan", ""'
+            found.append({"reason": "FieldValueNotSupported", "message": text, "field": field})
+        elif options.match == "Exact" and options.revision == 0:
+            found.append(_forbidden(field, f'{field} "exact" is forbidden for resourceVersion "0"'))
+    return found
 
 
-def _watch_problem(options: ListOptions) -> tuple[str, str] | None:
+def _watch_problems(options: ListOptions) -> list[dict[str, str]]:
+    field = "resourceVersionMatch"
     if options.initial_events is None:
         if options.match:
-            return (
-                "resourceVersionMatch",
-                "Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-            )
-        return None
-    if options.match != "NotOlderThan":
-        return (
-            "resourceVersionMatch",
-            "Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-        )
-    return None
+            return [_forbidden(field, f"{field} is forbidden for watch unless sendInitialEvents is provided")]
+    elif options.match != "NotOlderThan":
+        return [_forbidden(field, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")]
+    return []
+
+
+def _forbidden(field: str, text: str) -> dict[str, str]:
+    return {"reason": "FieldValueForbidden", "message": f"Forbidden: {text}", "field": field}
+
+
+def _invalid_list(causes: list[dict[str, str]]) -> ApiError:
+    texts = [f"{cause['field']}: {cause['message']}" for cause in causes]
+    text = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
+    details = {"group": "meta.k8s.io", "kind": "ListOptions", "causes": causes}
+    return ApiError(422, "Invalid", f'ListOptions.meta.k8s.io "" is invalid: {text}', details)
 
 
 def _number(query: dict[str, str], name: str) -> int:
@@ -138,13 +176,20 @@ def _number(query: dict[str, str], name: str) -> int:
         raise bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax') from problem
 
 
-def _revision(text: str) -> int | None:
+def _revision(text: str, *, watch: bool = False) -> int | None:
     if not text:
         return None
     if not text.isascii() or not text.isdigit():
-        message = f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax'
-        raise ApiError(500, "", message)
+        raise _bad_revision(text, "invalid syntax", watch=watch)
+    if int(text) >= 1 << 64:
+        raise _bad_revision(text, "value out of range", watch=watch)
     return int(text)
+
+
+def _bad_revision(text: str, problem: str, *, watch: bool) -> ApiError:
+    told = f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": {problem}'
+    # A watch fails deeper down, where nobody makes it the client's fault.
+    return ApiError(500, "", told) if watch else bad_request(f"invalid resource version: {told}")
 
 
 def _invalid(field: str, message: str, reason: str = "FieldValueForbidden", kind: str = "ListOptions") -> ApiError:

@@ -6,6 +6,7 @@ from typing import Any
 
 from labsim.kube.errors import ApiError
 from labsim.kube.fieldsets import item_element
+from labsim.kube.go_json import go_text
 from labsim.kube.shapes import ANYTHING, LIST, SCALAR, Shape, deduced
 
 _DIRECTIVE = "$patch"
@@ -96,7 +97,7 @@ def strategically_merged(target: Any, patch: dict[str, Any], shape: Shape) -> di
     if directive == "delete":
         return {}
     if directive not in (None, "merge"):
-        raise ApiError(500, "", f"Unknown patch type: {directive}")
+        raise ApiError(500, "", f"unknown patch type: {directive} in map: {go_text(patch)}")
     result = dict(target) if isinstance(target, dict) else {}
     retained = patch.get(_RETAIN)
     if isinstance(retained, list):
@@ -109,6 +110,9 @@ def strategically_merged(target: Any, patch: dict[str, Any], shape: Shape) -> di
         if key.startswith("$"):
             continue
         if value is None:
+            result.pop(key, None)
+            continue
+        if isinstance(value, dict) and value.get(_DIRECTIVE) == "delete":
             result.pop(key, None)
             continue
         merged = _merged_field(result.get(key), value, shape.of(key) or ANYTHING)
@@ -144,7 +148,7 @@ def _strategic_list(target: list[Any], patch: list[Any], shape: Shape) -> list[A
     named: dict[Any, Any] = {}
     for item in patch:
         if not isinstance(item, dict) or key not in item:
-            raise ApiError(500, "", f"map: {item} does not contain declared merge key: {key}")
+            raise ApiError(500, "", f"map: {go_text(item)} does not contain declared merge key: {key}")
         if item.get(_DIRECTIVE) == "delete":
             before.pop(item[key], None)
         else:

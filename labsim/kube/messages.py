@@ -68,6 +68,6 @@ def is_message(name: str) -> bool:
 
 def message_name(group: str, version: str, kind: str) -> str:
     """The name under which a built-in kind's schema is published: `io.k8s.api.core.v1.Pod`."""
-    if kind == "DeleteOptions":
+    if kind in ("DeleteOptions", "Status"):
         return META + kind
     return f"{_PACKAGES.get(group, 'io.k8s.api.' + group.partition('.')[0])}.{version}.{kind}"

@@ -9,6 +9,7 @@ import orjson
 
 from labsim.kube.errors import cause
 from labsim.kube.label_syntax import Problems, label_key_problems, label_value_problems
+from labsim.kube.traits import CUSTOM, Traits
 from labsim.model.objects import Object
 
 ANNOTATION_BYTES_MAX = 262_144
@@ -48,30 +49,48 @@ def keep_server_fields(metadata: Object, before: Object) -> None:
 
 
 def metadata_problems(
-    metadata: Object, old: Object | None, name_problems: Problems, *, is_custom: bool = True
+    metadata: Object, old: Object | None, name_problems: Problems, traits: Traits = CUSTOM
 ) -> list[Cause]:
     """What is wrong with an object's metadata; what has not changed is not looked at again.
 
-    Built-in kinds know the finalizers that may stand without a domain; custom ones take any.
+    An update is checked more than once, and each check tells what it finds.
     """
     found: list[Cause] = []
     if old is None:
-        shown = f"Invalid value: {_shown(metadata['name'])}: "
-        found += [cause("FieldValueInvalid", shown + text, "metadata.name") for text in name_problems(metadata["name"])]
+        found += _name_causes(metadata, name_problems)
     before = old or {}
     labels = metadata.get("labels")
     if labels and labels is not before.get("labels") and labels != before.get("labels"):
-        found += _label_problems(labels)
+        found += _often(_label_problems(labels), old, traits.metadata_checks)
     annotations = metadata.get("annotations")
     if annotations and annotations is not before.get("annotations") and annotations != before.get("annotations"):
-        found += _annotation_problems(annotations)
+        found += _often(_annotation_problems(annotations), old, traits.metadata_checks)
     finalizers = metadata.get("finalizers")
     if finalizers and finalizers is not before.get("finalizers") and finalizers != before.get("finalizers"):
-        found += _finalizer_problems(finalizers, before, is_custom)
+        found += _added_finalizers(finalizers, before)
+        found += _often(_finalizer_problems(finalizers, traits), old, traits.finalizer_checks)
     owners = metadata.get("ownerReferences")
     if owners and owners is not before.get("ownerReferences") and owners != before.get("ownerReferences"):
-        found += _owner_problems(owners)
+        found += _often(_owner_problems(owners), old, traits.metadata_checks)
     return found
+
+
+def _often(causes: Iterator[Cause], old: Object | None, checks: int) -> list[Cause]:
+    return list(causes) * (1 if old is None else checks)
+
+
+def _name_causes(metadata: Object, name_problems: Problems) -> Iterator[Cause]:
+    if not metadata["name"]:
+        yield cause("FieldValueRequired", "Required value: name or generateName is required", "metadata.name")
+        return
+    prefix = str(metadata.get("generateName") or "")
+    if prefix:
+        # What follows the prefix makes a trailing dash good.
+        masked = prefix[:-1] + "a" if len(prefix) > 1 and prefix.endswith("-") else prefix
+        for text in name_problems(masked):
+            yield cause("FieldValueInvalid", f"Invalid value: {_shown(prefix)}: {text}", "metadata.generateName")
+    for text in name_problems(metadata["name"]):
+        yield cause("FieldValueInvalid", f"Invalid value: {_shown(metadata['name'])}: {text}", "metadata.name")
 
 
 def _shown(value: Any) -> str:
@@ -97,7 +116,7 @@ def _annotation_problems(annotations: dict[str, str]) -> Iterator[Cause]:
             yield cause("FieldValueTooLong", text, "metadata.annotations")
 
 
-def _finalizer_problems(finalizers: list[str], before: Object, is_custom: bool) -> Iterator[Cause]:
+def _added_finalizers(finalizers: list[str], before: Object) -> Iterator[Cause]:
     if before.get("deletionTimestamp"):
         known = before.get("finalizers") or []
         added = [entry for entry in finalizers if entry not in known]
@@ -107,10 +126,13 @@ def _finalizer_problems(finalizers: list[str], before: Object, is_custom: bool) 
             # Upstream's checks of metadata run twice on an update, and both say so.
             yield cause("FieldValueForbidden", f"{text}[]string{{{listed}}}", "metadata.finalizers")
             yield cause("FieldValueForbidden", f"{text}[]string{{{listed}}}", "metadata.finalizers")
+
+
+def _finalizer_problems(finalizers: list[str], traits: Traits) -> Iterator[Cause]:
     for index, entry in enumerate(finalizers):
         for text in label_key_problems(entry):
             yield cause("FieldValueInvalid", f"Invalid value: {_shown(entry)}: {text}", "metadata.finalizers")
-        if not is_custom and "/" not in entry and entry not in _STANDARD_FINALIZERS:
+        if traits.known_finalizers and "/" not in entry and entry not in _STANDARD_FINALIZERS:
             text = "name is neither a standard finalizer name nor is it fully qualified"
             yield cause("FieldValueInvalid", f"Invalid value: {_shown(entry)}: {text}", f"metadata.finalizers[{index}]")
 
@@ -122,13 +144,25 @@ def _owner_problems(owners: list[Object]) -> Iterator[Cause]:
         if not str(owner.get("apiVersion", "")).rpartition("/")[2]:
             shown = _shown(owner.get("apiVersion", ""))
             yield cause("FieldValueInvalid", f"Invalid value: {shown}: version must not be empty", f"{path}.apiVersion")
+        elif owner.get("kind") == "Event" and owner["apiVersion"] in (
+            "v1",
+            "events.k8s.io/v1",
+            "events.k8s.io/v1beta1",
+        ):
+            group, _, version = owner["apiVersion"].rpartition("/")
+            text = f"{group}/{version}, Kind=Event is disallowed from being an owner"
+            yield cause("FieldValueInvalid", f"Invalid value: {_shown(_ordered(owner))}: {text}", path)
         for field in ("kind", "name", "uid"):
             if not owner.get(field):
                 yield cause("FieldValueInvalid", 'Invalid value: "": must not be empty', f"{path}.{field}")
         if owner.get("controller"):
             controllers.append(f"{owner.get('kind')}/{owner.get('name')}")
     if len(controllers) > 1:
-        listed = [{key: owner[key] for key in _OWNER_ORDER if key in owner} for owner in owners]
+        listed = [_ordered(owner) for owner in owners]
         text = "Only one reference can have Controller set to true. Found "
         text += f'"true" in references for {controllers[0]} and {controllers[1]}'
         yield cause("FieldValueInvalid", f"Invalid value: {_shown(listed)}: {text}", path)
+
+
+def _ordered(owner: Object) -> Object:
+    return {key: owner[key] for key in _OWNER_ORDER if key in owner}

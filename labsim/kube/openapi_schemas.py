@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+from labsim.kube.builtin_columns import CONFIG_MAP_DATA
 from labsim.kube.messages import META, Field, fields_of, is_message
 
 Schema = dict[str, Any]
@@ -32,6 +33,11 @@ _SPECIAL: dict[str, Schema] = {
     "io.k8s.api.authorization.v1.ExtraValue": _STRING_MAP,
     "io.k8s.api.authentication.v1.ExtraValue": _STRING_MAP,
 }
+# The two descriptions that tools have been seen to look for.
+_METADATA_TEXT = (
+    "Standard object's metadata. More info: "
+    "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata"
+)
 API_VERSION: Schema = {
     "type": "string",
     "description": "The versioned schema of this representation of an object.",
@@ -57,7 +63,7 @@ def builtin_schema(message: str) -> Schema:
         if field.inline:
             properties.update(builtin_schema(field.type)["properties"])
         else:
-            properties[field.name] = _property(field)
+            properties[field.name] = _property(field) | _described(message, field)
     return {"type": "object", "properties": properties}
 
 
@@ -98,6 +104,14 @@ def list_schema(item: str, gvk: Schema) -> Schema:
         "properties": properties,
         "x-kubernetes-group-version-kind": [gvk],
     }
+
+
+def _described(message: str, field: Field) -> Schema:
+    if field.name == "metadata" and field.type == META + "ObjectMeta":
+        return {"description": _METADATA_TEXT}
+    if message == "io.k8s.api.core.v1.ConfigMap" and field.name == "data":
+        return {"description": CONFIG_MAP_DATA}
+    return {}
 
 
 def _property(field: Field) -> Schema:

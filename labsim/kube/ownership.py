@@ -23,6 +23,7 @@ from labsim.model.objects import Object, thaw
 
 APPLY, UPDATE = "Apply", "Update"
 ANCIENT = "ancient-changes"
+BEFORE_FIRST_APPLY = "before-first-apply"
 UPDATE_MANAGERS_MAX = 10  # beyond these, the oldest share one entry
 # Fields that nobody owns: the server sets them, or they name the object.
 _NEVER_OWNED = ("apiVersion", "kind")
@@ -148,7 +149,9 @@ def updated(
         elif left:
             rest.append(entry if left is entry.fields else dataclasses.replace(entry, fields=left))
     if mine:
-        rest.append(Entry(manager, UPDATE, str(new["apiVersion"]), time or now, mine, subresource))
+        # Upstream carries the fields of a Scale back to its object, and loses their time on the way.
+        stamp = "" if subresource == "scale" else time or now
+        rest.append(Entry(manager, UPDATE, str(new["apiVersion"]), stamp, mine, subresource))
     return encoded(_capped(rest))
 
 
@@ -187,7 +190,7 @@ def applied(
             [Entry(manager, APPLY, str(body["apiVersion"]), now, wanted, subresource)]
         )
         return made
-    entries = entries_of(live["metadata"].get("managedFields"))
+    entries = entries_of(live["metadata"].get("managedFields")) or _before_first_apply(live, shape, now)
     own = next((e for e in entries if e.identity == (manager, APPLY, "", subresource)), None)
     others = [entry for entry in entries if entry is not own]
     bare = {**live, "metadata": {key: value for key, value in live["metadata"].items() if key != "managedFields"}}
@@ -203,6 +206,12 @@ def applied(
     mine = Entry(manager, APPLY, str(body["apiVersion"]), time, wanted, subresource)
     merged["metadata"]["managedFields"] = encoded([*others, mine])
     return merged
+
+
+def _before_first_apply(live: Object, shape: Shape, now: str) -> list[Entry]:
+    """Whoever wrote what nobody has owned so far: one manager that stands for all of them."""
+    bare = {**live, "metadata": {key: value for key, value in live["metadata"].items() if key != "managedFields"}}
+    return entries_of(updated(None, bare, [], shape=shape, manager=BEFORE_FIRST_APPLY, now=now))
 
 
 def _merged(

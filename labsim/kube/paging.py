@@ -8,12 +8,20 @@ import dataclasses
 import orjson
 
 from labsim.kube.errors import ApiError, bad_request, expired
+from labsim.kube.go_json import syntax_problem
 from labsim.kube.server import ApiServer
 from labsim.kube.watch import Matches, changes_since
 from labsim.model.kinds import Kind
 from labsim.model.objects import Object
 
 _VERSION = "meta.k8s.io/v1"
+_LATEST = -1  # in a token: go on with what is there now
+_TOO_OLD = (
+    "The provided continue parameter is too old to display a consistent list result. You can start a new list without "
+    "the continue parameter, or use the continue token in this response to retrieve the remainder of the results. "
+    "Continuing with the provided token results in an inconsistent list - objects that were created, modified, or "
+    "deleted between the time the first chunk was returned and now may show up in the list."
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,15 +55,11 @@ def next_page(
 ) -> Page:
     """The page that a token stands for. 410 where the log no longer reaches back to its revision."""
     revision, start = _read_token(token)
+    if revision == _LATEST:
+        revision = server.revision
     past = objects_at(server, kind, namespace, revision)
     if past is None:
-        raise ApiError(
-            410,
-            "Expired",
-            "The provided continue parameter is too old to display a consistent list result. You can start a new list "
-            "without the continue parameter, or use the continue token in this response to retrieve the remainder of "
-            "the results.",
-        )
+        raise ApiError(410, "Expired", _TOO_OLD, metadata={"continue": _encoded(_LATEST, "/".join(start))})
     left = [obj for obj in past if _key(obj) > start and (matches is None or matches(obj))]
     return first_page(left, revision, limit, counted=matches is None)
 
@@ -84,7 +88,7 @@ def exact(server: ApiServer, kind: Kind, namespace: str | None, matches: Matches
     """The objects at exactly this revision; 410 where it is gone."""
     past = objects_at(server, kind, namespace, revision)
     if past is None:
-        raise expired(f"The resourceVersion for the provided list is too old: {revision}")
+        raise expired("The resourceVersion for the provided list is too old.")
     return past if matches is None else [obj for obj in past if matches(obj)]
 
 
@@ -94,28 +98,39 @@ def _key(obj: Object) -> tuple[str, str]:
 
 
 def _token(revision: int, last: Object) -> str:
-    namespace, name = _key(last)
-    raw = orjson.dumps({"v": _VERSION, "rv": revision, "start": f"{namespace}/{name}"})
+    return _encoded(revision, "/".join(_key(last)))
+
+
+def _encoded(revision: int, start: str) -> str:
+    raw = orjson.dumps({"v": _VERSION, "rv": revision, "start": start})
     return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 
 def _read_token(token: str) -> tuple[int, tuple[str, str]]:
     try:
         raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
-        document = orjson.loads(raw)
     except ValueError as problem:
         raise bad_request(f"invalid continue token: continue key is not valid: {problem}") from problem
+    try:
+        document = orjson.loads(raw)
+    except ValueError as problem:
+        text = syntax_problem(raw) or str(problem)
+        raise bad_request(f"invalid continue token: continue key is not valid: {text}") from problem
     if not isinstance(document, dict) or document.get("v") != _VERSION:
+        found = document.get("v", "") if isinstance(document, dict) else ""
         raise bad_request(
-            "invalid continue token: continue key is not valid: server does not recognize this encoded version"
+            "invalid continue token: continue key is not valid: server does not recognize this encoded version "
+            f"{found}".rstrip()
         )
     revision, start = document.get("rv"), document.get("start")
-    if not isinstance(revision, int) or revision <= 0:
+    if not isinstance(revision, int) or (revision <= 0 and revision != _LATEST):
         raise bad_request(
             "invalid continue token: continue key is not valid: incorrect encoded start resourceVersion "
             f"(version {_VERSION})"
         )
-    if not isinstance(start, str) or "/" not in start:
+    if not isinstance(start, str) or not start:
         raise bad_request(f"invalid continue token: continue key is not valid: empty start key (version {_VERSION})")
-    namespace, _, name = start.partition("/")
+    if ".." in start.split("/") or "." in start.split("/"):
+        raise bad_request(f"invalid continue token: continue key is not valid: {start}")
+    namespace, _, name = start.rstrip("\0").rpartition("/")
     return revision, (namespace, name)

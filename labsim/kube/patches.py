@@ -45,6 +45,8 @@ def _json_patched(obj: Any, body: Any) -> Any:
         for operation in body:
             if operation.get("op") == "replace" and _is_missing(obj, str(operation.get("path"))):
                 operation = {**operation, "op": "add"}  # upstream's library replaces what is not there, too
+            if operation.get("op") == "copy" and _is_missing(obj, str(operation.get("from"))):
+                operation = {"op": "add", "path": operation.get("path"), "value": None}  # and copies it as null
             obj = jsonpatch.apply_patch(obj, [operation], in_place=True)
         return obj
     except (

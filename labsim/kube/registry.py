@@ -10,6 +10,7 @@ from typing import Any
 from labsim.kube.label_syntax import Problems, label_problems, path_segment_problems, subdomain_problems
 from labsim.kube.schema import StructuralSchema
 from labsim.kube.shapes import Shape, builtin_shape, schema_shape
+from labsim.kube.traits import CUSTOM, Traits, traits_of
 from labsim.model.kinds import ALL_KINDS, Kind, kind_named
 from labsim.model.objects import Object
 
@@ -36,6 +37,7 @@ BUILT_IN_GROUPS = frozenset(
 _NAMES: dict[str, Problems] = {
     "Namespace": label_problems,
     "Service": label_problems,
+    "Event": path_segment_problems,
     "Role": path_segment_problems,
     "RoleBinding": path_segment_problems,
     "ClusterRole": path_segment_problems,
@@ -54,6 +56,7 @@ _FIELD_SELECTORS = {
     "Secret": ("type",),
     "Node": ("spec.unschedulable",),
     "Namespace": ("status.phase",),
+    "Service": ("spec.clusterIP", "spec.type"),
     "CertificateSigningRequest": ("spec.signerName",),
     "ReplicaSet": ("status.replicas",),
 }
@@ -94,6 +97,10 @@ class ServedKind:
     @functools.cached_property
     def is_stored_version(self) -> bool:
         return self.kind.version == self.stored.version
+
+    @functools.cached_property
+    def traits(self) -> Traits:
+        return CUSTOM if self.is_custom else traits_of(self.kind)
 
     @functools.cached_property
     def checker(self) -> StructuralSchema | None:

@@ -1,4 +1,4 @@
-"""The form that a client wants an answer in: plain objects, Tables, or metadata only; JSON or YAML."""
+"""The form that a client wants an answer in: plain objects, Tables, or metadata only; JSON, YAML or protobuf."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import yaml
 
 from labsim.kube.catalog import Resource
 from labsim.kube.errors import ApiError
+from labsim.kube.protobuf_encoding import encode_document
 from labsim.kube.tables import partial_metadata, table
 from labsim.model.http import Response
 from labsim.model.kinds import Kind
@@ -19,8 +20,7 @@ from labsim.model.objects import Object
 JSON = "application/json"
 YAML = "application/yaml"
 PROTOBUF = "application/vnd.kubernetes.protobuf"
-# Protobuf is read but not written: every known client that asks for it names JSON too, or takes it unasked.
-_WRITTEN = {JSON: JSON, "application/*": JSON, "*/*": JSON, YAML: YAML, "text/html": "", PROTOBUF: ""}
+_WRITTEN = {JSON: JSON, "application/*": JSON, "*/*": JSON, YAML: YAML, PROTOBUF: PROTOBUF}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -44,43 +44,56 @@ PLAIN = Form()
 
 
 @functools.lru_cache(maxsize=256)
-def negotiate(accept: str, *, builtin: bool) -> Form:
+def negotiate(accept: str, *, protobuf: bool, builtin: bool = True) -> Form:
     """The first form of an Accept header that can be given; raises the 406 of kube-apiserver where there is none.
 
-    A client that takes nothing but protobuf is answered in JSON for built-in kinds: client-go reads it by its media
-    type. For custom resources it is refused, as upstream does.
+    `protobuf`: whether whole objects can be written so. Custom resources cannot, their bare metadata can.
     """
     if not accept.strip():
         return PLAIN
-    only_protobuf = False
+    known = False
     for clause in accept.split(","):
         media_type, *parameters = (part.strip() for part in clause.split(";"))
         options = dict(part.partition("=")[::2] for part in parameters)
         shape, version = options.get("as", ""), options.get("v", "v1")
-        if media_type == PROTOBUF:
-            only_protobuf = only_protobuf or not shape
+        written = _WRITTEN.get(media_type)
+        known = known or written is not None
         if shape and (options.get("g") != "meta.k8s.io" or version not in ("v1", "v1beta1")):
             continue
         if shape not in ("", "Table", "PartialObjectMetadata", "PartialObjectMetadataList"):
             continue
-        written = _WRITTEN.get(media_type)
+        if written == PROTOBUF and (shape == "Table" or not (protobuf or shape)):
+            continue
         if written:
             return Form(written, shape, version)
-    if only_protobuf and builtin:
-        return PLAIN
+    if builtin and not known:  # the router of built-in kinds refuses what nothing of the API is written in
+        raise ApiError(406, "NotAcceptable", f"406: Not Acceptable\n\nAvailable representations: {_TYPES}")
     raise not_acceptable()
 
 
+_TYPES = "application/json, application/yaml, application/vnd.kubernetes.protobuf"
+
+
 def not_acceptable() -> ApiError:
-    types = "application/json, application/yaml, application/vnd.kubernetes.protobuf"
-    return ApiError(406, "NotAcceptable", f"only the following media types are accepted: {types}")
+    return ApiError(406, "NotAcceptable", f"only the following media types are accepted: {_TYPES}")
 
 
 def encode(document: Any, media_type: str) -> bytes:
     """A document in a media type."""
     if media_type == YAML:
         return yaml.dump(document, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False).encode()
+    if media_type == PROTOBUF:
+        return encode_document(document)
     return orjson.dumps(document)
+
+
+def error_media_type(accept: str) -> str:
+    """What an error is written in: the first media type that is asked for and can be given, whatever its shape."""
+    for clause in accept.split(","):
+        written = _WRITTEN.get(clause.partition(";")[0].strip())
+        if written:
+            return written
+    return JSON
 
 
 def answer(status: int, document: Any, form: Form = PLAIN, headers: dict[str, str] | None = None) -> Response:

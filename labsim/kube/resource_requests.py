@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 import weakref
 from collections.abc import Callable
 from typing import Any
 
 from labsim.kube import bodies, paging
-from labsim.kube.catalog import Resource, Subresource
+from labsim.kube.account_tokens import AccountTokens
+from labsim.kube.catalog import SCALE_OF_BUILTIN, SCALE_OF_CUSTOM, Resource, Subresource
 from labsim.kube.errors import ApiError, bad_request, method_not_allowed, no_resource, not_found
-from labsim.kube.field_checks import STRICT, FieldChecks, field_checks, refuse_duplicates
-from labsim.kube.list_options import ListOptions, check_dry_run, check_propagation, dry_run, field_manager, list_options
+from labsim.kube.field_checks import FieldChecks, field_checks, note_duplicates
+from labsim.kube.list_options import (
+    ListOptions,
+    check_dry_run,
+    check_propagation,
+    dry_run,
+    field_manager,
+    get_revision,
+    is_true,
+    list_options,
+)
 from labsim.kube.representation import (
+    PROTOBUF,
     Form,
     answer,
     in_version,
@@ -24,10 +36,10 @@ from labsim.kube.representation import (
 from labsim.kube.routes import Route
 from labsim.kube.selectors import parse_field_selector
 from labsim.kube.server import ApiServer
+from labsim.kube.traits import traits_of
 from labsim.kube.users import User
 from labsim.kube.watch import WatchOptions, WatchStream, selector
 from labsim.model.http import Request, Response
-from labsim.model.kinds import LEASE
 from labsim.model.objects import Object, dig
 
 NO_METHOD = "the server does not allow this method on the requested resource"
@@ -38,8 +50,9 @@ _DELETE_OPTIONS = ("gracePeriodSeconds", "orphanDependents", "propagationPolicy"
 class ResourceRequests:
     """Turns one server's HTTP requests into calls of it."""
 
-    def __init__(self, server: ApiServer, now_s: Callable[[], float]) -> None:
+    def __init__(self, server: ApiServer, now_s: Callable[[], float], tokens: AccountTokens) -> None:
         self._server = server
+        self._tokens = tokens
         self._now_s = now_s
         self._watches: weakref.WeakSet[WatchStream] = weakref.WeakSet()
 
@@ -90,7 +103,7 @@ class ResourceRequests:
 
     def _list_text(self, route: Route, resource: Resource, options: ListOptions) -> bytes | None:
         """The text of a list of all that is there now, from the texts that are kept; None for a page or a past."""
-        if options.proceed or options.match:
+        if options.proceed or options.match or (options.limit and options.revision):
             return None
         server, kind = self._server, resource.kind
         self._check_list(resource, options)
@@ -109,9 +122,12 @@ class ResourceRequests:
         server, kind, namespace, fields = self._server, resource.kind, route.namespace, options.fields
         self._check_list(resource, options)
         if options.proceed:
+            if options.revision:
+                raise bad_request("specifying resource version is not allowed when using continue")
             matches = _selector(options.labels, fields)
-            return paging.next_page(server, kind, namespace, matches, options.proceed, options.limit)
-        if options.match == "Exact" and options.revision is not None:
+            limit = 0 if options.revision == 0 else options.limit
+            return paging.next_page(server, kind, namespace, matches, options.proceed, limit)
+        if options.revision and (options.match == "Exact" or (options.limit and not options.match)):
             matches = _selector(options.labels, fields)
             objects = paging.exact(server, kind, namespace, matches, options.revision)
             return paging.first_page(objects, options.revision, options.limit, counted=matches is None)
@@ -146,14 +162,15 @@ class ResourceRequests:
         except ValueError as problem:
             raise bad_request(str(problem)) from problem
         self._watches.add(stream)
-        headers = {"content-type": form.media_type, "cache-control": "no-cache, private"}
+        media_type = f"{PROTOBUF};stream=watch" if form.media_type == PROTOBUF else form.media_type
+        headers = {"content-type": media_type, "cache-control": "no-cache, private"}
         return Response(status=200, headers=headers, stream=stream)
 
     def _create(self, request: Request, route: Route, resource: Resource, user: User) -> Response:
         form = self._form(request, resource)
         is_dry = dry_run(request, "CreateOptions")
         checks = field_checks(request, "CreateOptions")
-        obj = self._body(request, resource, route, checks)
+        obj = self._body(request, resource, dataclasses.replace(route, name=""), checks)
         manager = field_manager(request)
         made = self._server.create(obj, resource.kind, user=user, manager=manager, dry_run=is_dry, **checks.keywords)
         return checks.on(self._answer(201, made, request, resource, form))
@@ -180,6 +197,8 @@ class ResourceRequests:
 
     def _one(self, request: Request, route: Route, resource: Resource, user: User) -> Response:
         method = request.method
+        if method == "POST" and resource.custom:
+            return self._create(request, route, resource, user)  # the name in the path is not looked at
         if method in ("GET", "HEAD"):
             if route.watch:
                 return self._watch(request, route, resource, list_options(request, watch=True))
@@ -195,7 +214,7 @@ class ResourceRequests:
     def _get(self, request: Request, route: Route, resource: Resource) -> Response:
         form = self._form(request, resource)
         if request.query:
-            revision = list_options(request, watch=False).revision
+            revision = get_revision(request)
             if revision is not None and revision > self._server.revision:
                 raise too_large(revision, self._server.revision)
         if form is _PLAIN or form == _PLAIN:
@@ -213,7 +232,8 @@ class ResourceRequests:
         checks = field_checks(request, "UpdateOptions")
         obj = self._body(request, resource, route, checks)
         manager = field_manager(request)
-        is_new = resource.kind == LEASE and not subresource and not self._exists(route, resource)
+        by_put = not resource.custom and traits_of(resource.kind).made_by_put
+        is_new = by_put and not subresource and not self._exists(route, resource)
         made = self._server.update(
             obj, resource.kind, subresource=subresource, user=user, manager=manager, dry_run=is_dry, **checks.keywords
         )
@@ -237,13 +257,13 @@ class ResourceRequests:
             subresource=subresource,
             user=user,
             manager=request.param("fieldManager") if patch_type == bodies.APPLY_PATCH else field_manager(request),
-            force=request.param("force") in ("true", "1"),
+            force=is_true(request, "force"),
             dry_run=is_dry,
             body_text=request.body,
             **checks.keywords,
         )
         if subresource == "scale":
-            return answer(status, made)
+            return self._scale_answer(status, made, request, resource)
         return checks.on(self._answer(status, made, request, resource, form))
 
     def _exists(self, route: Route, resource: Resource) -> bool:
@@ -257,12 +277,13 @@ class ResourceRequests:
         form = self._form(request, resource)
         options = self._delete_options(request)
         present = self._read(route, resource)
-        if options.get("dryRun"):
-            return answer(200, _deleted(resource, present), form)
-        left = self._server.delete(resource.kind, route.namespace or "", route.name, options=options, user=user)
-        if left is None:
-            return answer(200, _deleted(resource, present))
-        return self._answer(200, left, request, resource, form)
+        last: list[Object] = []
+        left = self._server.delete(
+            resource.kind, route.namespace or "", route.name, options=options, user=user, last_states=last
+        )
+        if left is None and not (last and not resource.custom and traits_of(resource.kind).shown_when_deleted):
+            return answer(200, _deleted(resource, present), form if not form.shape else _PLAIN)
+        return self._answer(200, left or last[0], request, resource, form)
 
     # -- subresources -----------------------------------------------------------------------------------------------
 
@@ -281,6 +302,11 @@ class ResourceRequests:
             options = self._delete_options(request, evicting=True)
             self._server.delete(resource.kind, route.namespace or "", route.name, options=options, user=user)
             return answer(201, _DONE)
+        if name == "token":
+            body = bodies.object_body(request, "TokenRequest", builtin=True)
+            return answer(
+                201, self._tokens.issue(route.namespace or "", route.name, body), self._form(request, resource)
+            )
         if name == "binding":
             return self._bind(request, route, resource, user)
         if verb == "get":
@@ -293,10 +319,11 @@ class ResourceRequests:
 
     def _scale(self, request: Request, route: Route, resource: Resource, user: User) -> Response:
         if request.method in ("GET", "HEAD"):
-            return answer(200, self._server.scale_of(resource.kind, route.namespace or "", route.name))
+            found = self._server.scale_of(resource.kind, route.namespace or "", route.name)
+            return self._scale_answer(200, found, request, resource)
         if request.method == "PATCH":
             return self._patch(request, route, resource, user, "scale")
-        scale = bodies.object_body(request, builtin=True)
+        scale = bodies.object_body(request, "Scale", builtin=True)
         metadata = scale.setdefault("metadata", {})
         _agree(metadata, "namespace", route.namespace)
         _agree_on_name(metadata, route.name)
@@ -308,10 +335,17 @@ class ResourceRequests:
             manager=field_manager(request),
             dry_run=dry_run(request, "UpdateOptions"),
         )
-        return answer(200, made)
+        return self._scale_answer(200, made, request, resource)
+
+    def _scale_answer(self, status: int, scale: Object, request: Request, resource: Resource) -> Response:
+        accept = request.headers.get("accept")
+        form = negotiate(accept, protobuf=True) if accept else _PLAIN
+        if not form.shape:
+            return answer(status, scale, form)
+        return self._answer(status, scale, request, SCALE_OF_CUSTOM if resource.custom else SCALE_OF_BUILTIN, form)
 
     def _bind(self, request: Request, route: Route, resource: Resource, user: User) -> Response:
-        node = dig(bodies.object_body(request, builtin=True), "target", "name", default="")
+        node = dig(bodies.object_body(request, "Binding", builtin=True), "target", "name", default="")
         self._server.patch(
             resource.kind,
             route.namespace or "",
@@ -328,7 +362,7 @@ class ResourceRequests:
 
     def _form(self, request: Request, resource: Resource) -> Form:
         accept = request.headers.get("accept")
-        return negotiate(accept, builtin=not resource.custom) if accept else _PLAIN
+        return negotiate(accept, protobuf=resource.protobuf, builtin=not resource.custom) if accept else _PLAIN
 
     def _answer(self, status: int, obj: Object, request: Request, resource: Resource, form: Form) -> Response:
         obj = in_version(resource.kind, obj)
@@ -341,23 +375,14 @@ class ResourceRequests:
 
     def _body(self, request: Request, resource: Resource, route: Route, checks: FieldChecks) -> Object:
         """The object of a write, with kind, apiVersion, name and namespace in agreement with the URL."""
-        if checks.strictness == STRICT and bodies.media_type(request) in ("", "application/json"):
-            refuse_duplicates(request, resource.kind)
-        obj = bodies.object_body(request, builtin=not resource.custom)
+        obj = bodies.object_body(request, resource.kind, builtin=not resource.custom)
+        if bodies.media_type(request) in bodies.JSON_TYPES:
+            note_duplicates(request.body, obj, checks)
         kind = resource.kind
-        given = (obj.get("apiVersion"), obj.get("kind"))
-        if given == (None, None) and not resource.custom:
-            obj.update(apiVersion=kind.api_version, kind=kind.kind)
-        elif given != (kind.api_version, kind.kind):
-            raise bad_request(
-                f"the object provided is unrecognized (must be of type {kind.kind} of {kind.api_version}): "
-                f"it says kind {given[1]!r}, apiVersion {given[0]!r}"
-            )
         metadata = obj.setdefault("metadata", {})
-        if not isinstance(metadata, dict) or not all(
-            isinstance(metadata.get(key, ""), str) for key in ("name", "namespace", "generateName")
-        ):
-            raise bad_request("metadata must be an object, its name and namespace must be texts")
+        if type(metadata) is not dict or not all(isinstance(metadata.get(key, ""), str) for key in _TEXTS):
+            self._server.read_metadata(kind, obj)  # says what is wrong, unless it is null
+            metadata = obj["metadata"]
         _agree(metadata, "namespace", route.namespace)
         if route.name:
             _agree_on_name(metadata, route.name)
@@ -366,7 +391,7 @@ class ResourceRequests:
     def _delete_options(self, request: Request, *, evicting: bool = False) -> dict[str, Any]:
         options: dict[str, Any] = {}
         if request.body:
-            options = bodies.object_body(request, builtin=True)
+            options = bodies.object_body(request, "Eviction" if evicting else "DeleteOptions", builtin=True)
             if evicting:
                 options = options.get("deleteOptions") or {}
             elif options.get("kind", "DeleteOptions") != "DeleteOptions":
@@ -383,6 +408,7 @@ class ResourceRequests:
 
 
 _PLAIN = Form()
+_TEXTS = ("name", "namespace", "generateName")
 _DONE = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
 
 

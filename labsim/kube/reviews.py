@@ -42,6 +42,8 @@ def _user_info(user: User) -> Object:
     made: Object = {"username": user.name, "groups": list(user.groups)}
     if user.uid:
         made["uid"] = user.uid
+    if user.extra:
+        made["extra"] = {key: list(values) for key, values in user.extra}
     return made
 
 

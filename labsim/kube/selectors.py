@@ -12,6 +12,7 @@ from labsim.kube.label_syntax import label_key_problems, label_value_problems
 _INTEGER = re.compile(r"[+-]?\d+")
 _TOKENS = re.compile(r"\s+|==|!=|[=!(),<>]|[^\s=!(),<>]+")
 _END = ""
+_NO_KEYS = (_END, ",", "(", ")", "=", "==", "!=", "<", ">")
 _OPERATORS = "in, notin, =, ==, !=, gt, lt"
 
 
@@ -65,6 +66,8 @@ class _Parser:
         found: list[Requirement] = []
         if self._peek() == _END:
             return found
+        if self._peek() in _NO_KEYS:
+            raise ValueError(f"found '{self._peek()}', expected: !, identifier, or 'end of string'")
         while True:
             found.append(self._requirement())
             piece = self._next()
@@ -72,8 +75,8 @@ class _Parser:
                 return found
             if piece != ",":
                 raise ValueError(f"found '{piece}', expected: ',' or 'end of string'")
-            if self._peek() == _END:
-                return found
+            if self._peek() in _NO_KEYS:
+                raise ValueError(f"found '{self._peek()}', expected: identifier after ','")
 
     def _peek(self) -> str:
         return self._tokens[self._at] if self._at < len(self._tokens) else _END
@@ -88,8 +91,8 @@ class _Parser:
         if negated:
             self._next()
         key = self._next()
-        if key in (_END, ",", "(", ")", "=", "==", "!=", "<", ">"):
-            raise ValueError(f"unable to parse requirement: found '{key}', expected: !, identifier, or 'end of string'")
+        if key in (*_NO_KEYS, "!"):
+            raise ValueError(f"unable to parse requirement: found '{key}', expected: identifier")
         for problem in label_key_problems(key):
             raise ValueError(f'unable to parse requirement: <nil>: Invalid value: "{key}": {problem}')
         if negated:
@@ -110,7 +113,7 @@ class _Parser:
                 self._next()
             if operator in "><" and not _INTEGER.fullmatch(value):
                 raise ValueError(
-                    f'unable to parse requirement: values[0][{key}]: Invalid value: "{value}": '
+                    f'unable to parse requirement: values[0]: Invalid value: "{value}": '
                     "for 'Gt', 'Lt' operators, the value must be an integer"
                 )
             return self._checked(Requirement(key, "=" if operator == "==" else operator, (value,)))
@@ -156,15 +159,34 @@ class _Parser:
 def parse_field_selector(text: str) -> tuple[tuple[str, bool, str], ...]:
     """(path, equal or not, value) of each term; ValueError for a text that is no field selector."""
     terms = []
-    for part in text.split(","):
-        if not part.strip():
+    for part in _TERMS.findall(text):
+        if not part:
             continue
-        if "!=" in part:
-            path, _, value = part.partition("!=")
-            terms.append((path.strip(), False, value.strip()))
-        elif "=" in part:
-            path, _, value = part.replace("==", "=", 1).partition("=")
-            terms.append((path.strip(), True, value.strip()))
-        else:
+        match = _TERM.fullmatch(part)
+        if match is None:
             raise ValueError(f"invalid selector: '{text}'; can't understand '{part}'")
+        path, operator, value = match.groups()
+        terms.append((path, operator != "!=", _unescaped(value)))
     return tuple(terms)
+
+
+_TERMS = re.compile(r"(?:[^,\\]|\\.?)+", re.DOTALL)
+_TERM = re.compile(r"((?:[^=!\\]|\\.|!(?!=))*?)(!=|==|=)(.*)", re.DOTALL)
+
+
+def _unescaped(value: str) -> str:
+    """A value without the backslashes before commas, equals signs and backslashes."""
+    if "\\" not in value and "=" not in value:
+        return value
+    made, at = "", 0
+    while at < len(value):
+        letter = value[at]
+        if letter == "\\":
+            escaped = value[at + 1 : at + 2]
+            if escaped not in ("\\", ",", "="):
+                raise ValueError(f"invalid field selector: invalid escape sequence: \\{escaped}")
+            letter, at = escaped, at + 1
+        elif letter == "=":
+            raise ValueError("invalid field selector: unescaped character in value: =")
+        made, at = made + letter, at + 1
+    return made

@@ -16,9 +16,11 @@ import orjson
 from labsim.clock import Clock
 from labsim.entropy import Entropy
 from labsim.kube import deletion, errors, ownership, patches
+from labsim.kube.decoding import decode_builtin, decode_metadata
 from labsim.kube.definitions import accepted_status, is_established, name_conflict
 from labsim.kube.errors import bad_request, cause
 from labsim.kube.field_index import INDEXED
+from labsim.kube.go_json import go_text
 from labsim.kube.merging import merge_patched
 from labsim.kube.registry import Registry, ServedKind
 from labsim.kube.selectors import parse_field_selector, parse_label_selector
@@ -26,7 +28,7 @@ from labsim.kube.services import ServiceNetwork
 from labsim.kube.store import Revision, Store
 from labsim.kube.users import ADMIN, User
 from labsim.kube.writes import METADATA_BYTES, QUIETLY, AdmissionHook, WriteOptions, WritePath, write_options
-from labsim.model.kinds import CUSTOM_RESOURCE_DEFINITION, LEASE, NAMESPACE, Kind
+from labsim.model.kinds import CUSTOM_RESOURCE_DEFINITION, NAMESPACE, Kind
 from labsim.model.objects import Object, dig, thaw
 
 Objects = list[Object]
@@ -91,6 +93,16 @@ class ApiServer:
         """The object; ApiError 404 where there is none."""
         served = self.served(kind)
         return self._writes.view(served, self._latest(served, namespace, name))
+
+    def read_metadata(self, kind: Kind, obj: Object) -> None:
+        """Read an object's metadata in place as a write would; 400 where a field has the wrong type."""
+        served = self.served(kind)
+        if served.is_custom:
+            decode_metadata(kind, obj)
+        else:
+            decode_builtin(kind, obj, served.shape)
+        if obj.get("metadata") is None:
+            obj["metadata"] = {}
 
     def shown(self, kind: Kind, revision: Revision) -> Object:
         """The state that a revision holds, as a version of its kind shows it."""
@@ -228,15 +240,16 @@ class ApiServer:
         metadata = obj.get("metadata") or {}
         namespace, name = str(metadata.get("namespace") or ""), str(metadata.get("name") or "")
         options = write_options(user, manager, dry_run, field_validation, warnings)
-        if kind == LEASE and self.store.get(served.stored, namespace, name) is None:
+        if served.traits.made_by_put and not subresource and self.store.get(served.stored, namespace, name) is None:
             return self._writes.create(served, obj, options)
         if subresource == "scale":
             return self._scaled(served, namespace, name, obj, options)
-        if served.is_custom and not metadata.get("resourceVersion"):
-            self._latest(served, namespace, name)
-            text = "Invalid value: 0: must be specified for an update"
-            found = [cause("FieldValueInvalid", text, "metadata.resourceVersion")]
-            raise errors.invalid(kind, name, found, what=kind.plural)
+        if served.traits.needs_version and not metadata.get("resourceVersion"):
+            found = self._latest(served, namespace, name).object["metadata"]
+            if metadata.get("uid") in (None, "", found["uid"]):  # another object's uid is told first
+                text = "Invalid value: 0: must be specified for an update"
+                problem = cause("FieldValueInvalid", text, "metadata.resourceVersion")
+                raise errors.invalid(kind, name, [problem], what=kind.plural)
         changed = self._writes.change(served, namespace, name, lambda _: thaw(obj), options, subresource=subresource)
         return self._after_change(served, changed, dry_run)
 
@@ -287,6 +300,7 @@ class ApiServer:
             options,
             subresource=subresource,
             is_patch=True,
+            shown_patch=go_text(body) if patch_type == patches.STRATEGIC_MERGE_PATCH else "",
         )
         return self._after_change(served, changed, dry_run)
 
@@ -326,12 +340,17 @@ class ApiServer:
         options: Mapping[str, Any] | None = None,
         user: User = ADMIN,
         dry_run: bool = False,
+        last_states: Objects | None = None,
     ) -> Object | None:
-        """Delete an object: None if it is gone now, else the object that waits for its finalizers."""
+        """Delete an object: None if it is gone now, else the object that waits for its finalizers.
+
+        `last_states` is given the last state of an object that is gone.
+        """
         served = self.served(kind)
         wanted = deletion.checked_options(options or {})
         latest = self._latest(served, namespace, name)
-        return deletion.delete(self, self._writes, served, latest, wanted, user, dry_run or wanted.dry_run)
+        states: Objects = [] if last_states is None else last_states
+        return deletion.delete(self, self._writes, served, latest, wanted, user, dry_run or wanted.dry_run, states)
 
     def delete_collection(
         self,
@@ -456,7 +475,7 @@ class ApiServer:
             found = name_conflict(crd, others)
             status = accepted_status(crd, found, self._writes.now())
             if _without_times(status) != _without_times(crd.get("status") or {}):
-                crd = self._writes.put(served, {**thaw(crd), "status": status})
+                crd = self._writes.put(served, {**thaw(crd), "status": status}).object
         if is_established(crd) and self.store.get(CUSTOM_RESOURCE_DEFINITION, "", name) is not None:
             self.registry.serve(crd, self.store.revision)
 

@@ -38,6 +38,7 @@ class Shape:
     merge, merge_key, retain_keys: how a strategic merge patch treats a list (not merge: replaced as a whole)
     scalar: the type of a single value ("string", "int64", "bytes", ...), "" where any will do
     open: a struct that keeps fields it does not know
+    message: the message of a built-in struct
     """
 
     __slots__ = (
@@ -51,6 +52,7 @@ class Shape:
         "list_type",
         "merge",
         "merge_key",
+        "message",
         "open",
         "retain_keys",
         "scalar",
@@ -71,8 +73,10 @@ class Shape:
         retain_keys: bool = False,
         scalar: str = "",
         is_open: bool = False,
+        message: str = "",
     ) -> None:
         self.form = form
+        self.message = message
         self.atomic = atomic
         self._make_fields = make_fields
         self._fields: dict[str, Shape] | None = None
@@ -181,7 +185,7 @@ def builtin_shape(kind: Kind) -> Shape:
     name = message_name(kind.group, kind.version, kind.kind)
     if not is_message(name):
         return Shape(STRUCT, is_open=True, make_fields=lambda: {**_identity_fields(), "metadata": metadata_shape()})
-    return Shape(STRUCT, make_fields=lambda: {**_identity_fields(), **_message_fields(name)})
+    return Shape(STRUCT, message=name, make_fields=lambda: {**_identity_fields(), **_message_fields(name)})
 
 
 def _identity_fields() -> dict[str, Shape]:
@@ -205,7 +209,7 @@ def _message_shape(name: str, atomic: bool = False) -> Shape:
     if not is_message(name):
         return Shape(SCALAR, scalar=name)
     is_atomic = atomic or name in _ATOMIC_MESSAGES
-    return Shape(STRUCT, atomic=is_atomic, make_fields=lambda: _message_fields(name))
+    return Shape(STRUCT, message=name, atomic=is_atomic, make_fields=lambda: _message_fields(name))
 
 
 def _message_fields(name: str) -> dict[str, Shape]:

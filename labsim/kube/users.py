@@ -7,11 +7,12 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class User:
-    """An authenticated user: name, uid and groups, as authentication found them."""
+    """An authenticated user: name, uid, groups and what else is said about it, as authentication found them."""
 
     name: str
     uid: str = ""
     groups: tuple[str, ...] = ()
+    extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 ADMIN = User("system:admin", "", ("system:masters", "system:authenticated"))

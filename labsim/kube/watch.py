@@ -15,7 +15,8 @@ import orjson
 
 from labsim.kube.catalog import Resource
 from labsim.kube.errors import expired
-from labsim.kube.representation import Form, in_version, shaped_object
+from labsim.kube.protobuf_encoding import encode_event
+from labsim.kube.representation import PROTOBUF, Form, in_version, shaped_object
 from labsim.kube.selectors import parse_field_selector, parse_label_selector
 from labsim.kube.server import ApiServer
 from labsim.kube.store import Revision
@@ -82,7 +83,8 @@ class WatchStream:
         self._options = options
         self._now_s = now_s
         self._form = options.form
-        self._raw = not options.form.shape
+        self._protobuf = options.form.media_type == PROTOBUF
+        self._raw = not options.form.shape and not self._protobuf
         self._matches = selector(options.labels, options.fields)
         self._pending: collections.deque[bytes | None] = collections.deque()
         self._wake: Callable[[], None] = _nobody
@@ -144,7 +146,7 @@ class WatchStream:
         if options.since > 0 and not options.end_bookmark:
             past = changes_since(self._server, kind, options.since)
             if past is None:
-                self._push(_error(f"too old resource version: {options.since} ({self._server.revision})"))
+                self._push(self._error(f"too old resource version: {options.since} ({self._server.revision})"))
                 self._end()
                 return
             first = [line for revision in past for line in self._lines(revision)]
@@ -167,7 +169,7 @@ class WatchStream:
         if not lines:
             return
         if len(self._pending) >= PENDING_EVENTS_MAX:
-            self._push(_error("the watch did not keep up with the changes"))
+            self._push(self._error("the watch did not keep up with the changes"))
             self._end()
             return
         for line in lines:
@@ -208,7 +210,12 @@ class WatchStream:
             if self._table_begun:
                 shaped["columnDefinitions"] = None
             self._table_begun = True
-        return b"".join((_LINE[event], orjson.dumps(shaped), b"}\n"))
+        return self._event(event, shaped)
+
+    def _event(self, event: str, shaped: Object) -> bytes:
+        if self._protobuf:
+            return encode_event(event, shaped)
+        return b"".join((b'{"type":"', event.encode(), b'","object":', orjson.dumps(shaped), b"}\n"))
 
     def _bookmark(self, annotations: dict[str, str] | None = None) -> bytes:
         metadata: Object = {"resourceVersion": str(self._server.revision)}
@@ -220,7 +227,11 @@ class WatchStream:
             obj = table((), (), now_s=0, metadata=metadata, version=self._form.version)
         elif self._form.is_partial:
             obj.update(kind="PartialObjectMetadata", apiVersion=f"meta.k8s.io/{self._form.version}")
-        return orjson.dumps({"type": "BOOKMARK", "object": obj}) + b"\n"
+        return self._event("BOOKMARK", obj)
+
+    def _error(self, message: str) -> bytes:
+        """The event that tells a client to list again."""
+        return self._event("ERROR", expired(message).status())
 
     def _push(self, line: bytes) -> None:
         self._pending.append(line)
@@ -239,11 +250,6 @@ def changes_since(server: ApiServer, kind: Kind, revision: int) -> list[Revision
     if changes is None:
         return None
     return [entry for entry in changes if entry.kind.plural == kind.plural and entry.kind.group == kind.group]
-
-
-def _error(message: str) -> bytes:
-    """The event that tells a client to list again."""
-    return orjson.dumps({"type": "ERROR", "object": expired(message).status()}) + b"\n"
 
 
 def _nobody() -> None:

@@ -11,17 +11,24 @@ import orjson
 from labsim.clock import Clock
 from labsim.entropy import Entropy
 from labsim.kube import errors, ownership
-from labsim.kube.builtin import NO_RULES, STRATEGIES, Strategy
+from labsim.kube.builtin import (
+    EVENT_BLANKS,
+    NO_RULES,
+    NODE_STATUS_BLANKS,
+    STRATEGIES,
+    Strategy,
+    label_namespace,
+)
 from labsim.kube.decoding import decode_builtin, decode_metadata, strict_error
 from labsim.kube.definitions import complete_definition, definition_problems
-from labsim.kube.errors import ApiError, bad_request, cause
+from labsim.kube.errors import ApiError, Undecodable, bad_request, cause
 from labsim.kube.metadata import drop_empty, keep_server_fields, metadata_problems
 from labsim.kube.registry import ServedKind
 from labsim.kube.sameness import same
 from labsim.kube.services import ServiceNetwork
 from labsim.kube.store import Revision, Store
 from labsim.kube.users import ADMIN, User
-from labsim.model.kinds import CUSTOM_RESOURCE_DEFINITION, NAMESPACE, POD, SERVICE, Kind
+from labsim.model.kinds import CUSTOM_RESOURCE_DEFINITION, DEPLOYMENT, NAMESPACE, POD, SERVICE, Kind
 from labsim.model.objects import Object, dig, thaw, timestamp
 
 AdmissionHook = Callable[[Kind, Object | None, Object | None, str, User], None]
@@ -109,9 +116,6 @@ class WritePath:
         generated = "" if metadata.get("name") else self._generate_name(served, metadata, namespace)
         name = metadata["name"]
         self._check_namespace(kind, namespace, name)
-        present = self._store.get(served.stored, namespace, name)
-        if present is not None:
-            raise errors.already_exists(kind, name, deleting="deletionTimestamp" in present.object["metadata"])
         now = self.now()
         metadata["creationTimestamp"] = now
         if served.has_generation:
@@ -119,6 +123,9 @@ class WritePath:
         if served.has_status and served.is_custom:
             new.pop("status", None)
         self._settle(served, new, None, options)
+        present = self._store.get(served.stored, namespace, name)  # what is wrong is told first
+        if present is not None:
+            raise errors.already_exists(kind, name, deleting="deletionTimestamp" in present.object["metadata"])
         self._admit(kind, None, new, "CREATE", options.user)
         self._own_new(served, obj, new, managed, now, options)
         coordinates = f"uid/{kind.qualified}/{namespace}/{name}"
@@ -133,9 +140,9 @@ class WritePath:
     def _generate_name(self, served: ServedKind, metadata: Object, namespace: str) -> str:
         """Put a generated name into metadata; returns the coordinates of the value that was drawn."""
         prefix = str(metadata.get("generateName") or "")
-        if not prefix:
-            text = "Required value: name or generateName is required"
-            raise errors.invalid(served.kind, "", [cause("FieldValueRequired", text, "metadata.name")])
+        if not prefix:  # checked with everything else
+            metadata["name"] = ""
+            return ""
         coordinates = f"generate-name/{served.kind.qualified}/{namespace}/{prefix}"
         while True:
             name = prefix + self._entropy.text(f"{coordinates}/{self._counts.get(coordinates, 0)}")
@@ -179,9 +186,9 @@ class WritePath:
         before, owned = (
             (None, new) if served.is_custom else (_BLANKS.get(kind, _BLANK), _creators_part(kind, said, new))
         )
-        metadata["managedFields"] = ownership.updated(
-            before, owned, given, shape=served.shape, manager=options.manager, now=now
-        )
+        entries = ownership.updated(before, owned, given, shape=served.shape, manager=options.manager, now=now)
+        if entries:
+            metadata["managedFields"] = entries
 
     # -- changing ----------------------------------------------------------------------------------------------------
 
@@ -197,10 +204,12 @@ class WritePath:
         is_patch: bool = False,
         is_apply: bool = False,
         changed_bytes: int | None = None,
+        shown_patch: str = "",
     ) -> Object:
         """Store what `make` makes of an object. A write that changes nothing keeps the revision and is no event.
 
         changed_bytes: about how much text the change is, where `make` shares with the object what it leaves alone.
+        shown_patch: how a refusal shows a patch, "" to show what it made.
         """
         kind = served.kind
         latest = self._store.get(served.stored, namespace if kind.namespaced else "", name)
@@ -210,15 +219,27 @@ class WritePath:
         new = make(old)
         if new is old:
             return old
-        before, given = old["metadata"], new.get("metadata")
-        if not isinstance(given, dict):
-            raise bad_request(f"metadata of a {kind.kind} must be an object")
-        is_named = given is not before  # a merge shares what it does not name
+        before = old["metadata"]
+        said = (new.get("apiVersion"), new.get("kind"))
+        if is_patch and said != (kind.api_version, kind.kind) and (served.is_custom or any(said)):
+            raise _other_kind(served, new, name)
+        is_named = new.get("metadata") is not before  # a merge shares what it does not name
+        try:
+            self._decode(served, new, options, old)
+        except Undecodable as refused:
+            if not is_patch or is_apply:
+                raise
+            # Decoding has taken out what it did not know: the patch is made again, to be shown.
+            raise errors.invalid_patch(shown_patch or _sorted_text(make(old)), refused.problem) from refused
+        given = new["metadata"]
         if is_named:
-            _check_identity(kind, before, given, is_patch=is_patch)
+            if is_patch and not given.get("name"):
+                text = f"the name of the object ({name} based on URL) was undeterminable: name must be provided"
+                raise bad_request(text)
+            _check_identity(served, before, given, is_patch=is_patch)
+            _check_deletion(kind, before, given)
         new["apiVersion"], new["kind"] = kind.api_version, kind.kind
         managed = given.get("managedFields")
-        self._decode(served, new, options, old)
         new = self._written_part(served, old, new, subresource)
         metadata = new["metadata"]
         if metadata is before:
@@ -289,6 +310,9 @@ class WritePath:
                 metadata["managedFields"] = before
             return
         entries = ownership.entries_of(managed) or ownership.entries_of(before)
+        if not entries:  # what nobody has owned from the start is not tracked before somebody applies it
+            metadata.pop("managedFields", None)
+            return
         kept = subresource if subresource in ("status", "scale", "approval", "binding") else ""
         metadata["managedFields"] = ownership.updated(
             old, new, entries, shape=served.shape, manager=options.manager, now=self.now(), subresource=kept
@@ -307,11 +331,11 @@ class WritePath:
             unknown = decode_metadata(kind, new, old)
             if options.field_validation == STRICT or options.warnings is not None:
                 checker = served.checker
-                unknown += [] if checker is None else sorted(checker.unknown_fields(new, old))
-        if unknown and options.field_validation == STRICT:
-            raise strict_error(kind, sorted(unknown))
+                unknown = sorted(unknown + ([] if checker is None else checker.unknown_fields(new, old)))
+        if options.field_validation == STRICT and (unknown or options.warnings):
+            raise strict_error(kind, options.warnings or (), unknown)
         if unknown and options.warnings is not None and options.field_validation != IGNORE:
-            options.warnings.extend(f'unknown field "{path}"' for path in sorted(unknown))
+            options.warnings.extend(f'unknown field "{path}"' for path in unknown)
 
     def _settle(
         self,
@@ -329,7 +353,9 @@ class WritePath:
         if has_new_metadata:
             drop_empty(metadata)
             before = None if old is None else old["metadata"]
-            causes = metadata_problems(metadata, before, served.name_problems, is_custom=served.is_custom)
+            if kind == NAMESPACE:
+                label_namespace(metadata)
+            causes = metadata_problems(metadata, before, served.name_problems, served.traits)
         checker = served.checker
         if checker is not None:
             valid = checker.complete(new, old)
@@ -358,7 +384,8 @@ class WritePath:
     def _finished(self, served: ServedKind, new: Object, latest: Revision, changed_bytes: int | None) -> Object:
         """Keep the new state; a deleted object whose last finalizer has gone goes with it."""
         metadata = new["metadata"]
-        if "deletionTimestamp" in metadata and not waits(served.kind, new):
+        ends = "deletionTimestamp" in metadata and not metadata.get("deletionGracePeriodSeconds")
+        if ends and not waits(served.kind, new):
             self.remove(served, latest)
             return new
         return self._stored(served, new, latest.object, changed_bytes)
@@ -373,31 +400,45 @@ class WritePath:
             served.storage_checker.complete(new)
         return self.view(served, self._store.put(served.stored, new))
 
-    def put(self, served: ServedKind, new: Object, changed_bytes: int | None = None) -> Object:
+    def put(self, served: ServedKind, new: Object, changed_bytes: int | None = None) -> Revision:
         """Store a state that the server itself has made; `changed_bytes` as in Store.put."""
-        return self._store.put(served.stored, new, changed_bytes).object
+        return self._store.put(served.stored, new, changed_bytes)
 
-    def remove(self, served: ServedKind, latest: Revision) -> None:
+    def remove(self, served: ServedKind, latest: Revision) -> Object:
         """Take an object away; its last stored state is what the event shows."""
         if served.kind == SERVICE:
             self._services.forget(latest.object)
         gone = latest.object
-        self._store.remove(served.stored, {**gone, "metadata": dict(gone["metadata"])})
+        return self._store.remove(served.stored, {**gone, "metadata": dict(gone["metadata"])}).object
 
 
 # What a typed server starts from: parts that every object of a built-in kind has, so that nobody owns them as such.
 _BLANK: Object = {"spec": {}, "status": {}}
 _BLANKS: dict[str, Object] = {
     "Pod": {"spec": {"containers": None}, "status": {}},
-    "Deployment": {"spec": {"template": {"spec": {"containers": None}}, "strategy": {}}, "status": {}},
-    "StatefulSet": {"spec": {"template": {"spec": {"containers": None}}, "updateStrategy": {}}, "status": {}},
-    "DaemonSet": {"spec": {"template": {"spec": {"containers": None}}, "updateStrategy": {}}, "status": {}},
+    "Deployment": {"spec": {"template": {"metadata": {}, "spec": {"containers": None}}, "strategy": {}}, "status": {}},
+    "StatefulSet": {
+        "spec": {"template": {"metadata": {}, "spec": {"containers": None}}, "updateStrategy": {}},
+        "status": {},
+    },
+    "DaemonSet": {
+        "spec": {"template": {"metadata": {}, "spec": {"containers": None}}, "updateStrategy": {}},
+        "status": {},
+    },
+    "ReplicaSet": {"spec": {"template": {"metadata": {}, "spec": {"containers": None}}}, "status": {}},
     "CustomResourceDefinition": {"spec": {"names": {}}, "status": {}},
+    "PersistentVolumeClaim": {"spec": {"resources": {}}, "status": {}},
+    "Role": {"rules": None},
+    "ClusterRole": {"rules": None},
+    "Event": {"involvedObject": {}, **EVENT_BLANKS},
+    "Node": {"spec": {}, "status": NODE_STATUS_BLANKS},
 }
 # What admission and allocation add belongs to nobody.
 _NOT_THE_CREATORS = {
     "Pod": ("priority", "preemptionPolicy", "tolerations"),
     "Service": ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"),
+    "Namespace": ("finalizers",),
+    "Node": ("taints",),
 }
 
 
@@ -437,9 +478,9 @@ def _identify(kind: Kind, new: Object) -> None:
         new["metadata"] = {}
 
 
-def _check_identity(kind: Kind, before: Object, given: Object, *, is_patch: bool) -> None:
+def _check_identity(served: ServedKind, before: Object, given: Object, *, is_patch: bool) -> None:
     """Name, namespace, uid and resourceVersion, as far as the writer gives them, must be those of the object."""
-    name = before["name"]
+    kind, name = served.kind, before["name"]
     if given.get("name") not in (None, "", name):
         text = f"the name of the object ({given['name']}) does not match the name on the URL ({name})"
         raise bad_request(text)
@@ -453,8 +494,47 @@ def _check_identity(kind: Kind, before: Object, given: Object, *, is_patch: bool
     if is_patch:
         problem = cause("FieldValueInvalid", f'Invalid value: "{uid}": field is immutable', "metadata.uid")
         raise errors.invalid(kind, name, [problem, problem])
-    text = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {before['uid']}"
+    key = served.traits.storage_key(kind, before.get("namespace", ""), name)
+    text = f"StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: "
+    text += f"Precondition failed: UID in precondition: {uid}, UID in object meta: {before['uid']}"
     raise errors.conflict(kind, name, text)
+
+
+def _other_kind(served: ServedKind, new: Object, name: str) -> ApiError:
+    """The refusal of a patch that makes an object another kind."""
+    kind, found, version = served.kind, new.get("kind"), new.get("apiVersion")
+    if not found and served.is_custom:
+        text = _sorted_text(new)
+        return errors.invalid_patch(text, f"Object 'Kind' is missing in '{text}'")
+    if not served.is_custom:
+        version = version or kind.api_version
+        text = f'no kind "{found}" is registered for version "{version}" in scheme "pkg/runtime/scheme.go:111"'
+        return errors.invalid_patch(_sorted_text(new), text)
+    group = str(version or "").rpartition("/")[0]
+    causes = []
+    if found != kind.kind:
+        causes.append(cause("FieldValueInvalid", f'Invalid value: "{found}": must be {kind.kind}', "kind"))
+    if version != kind.api_version:
+        text = f'Invalid value: "{version or ""}": must be {kind.api_version}'
+        causes.append(cause("FieldValueInvalid", text, "apiVersion"))
+    return errors.invalid(dataclasses.replace(kind, group=group), name, causes, what=str(found))
+
+
+def _sorted_text(obj: Object) -> str:
+    return orjson.dumps(obj, option=orjson.OPT_SORT_KEYS).decode()
+
+
+def _check_deletion(kind: Kind, before: Object, given: Object) -> None:
+    """A client cannot say that an object is being deleted; upstream tells it twice."""
+    causes = []
+    for field in ("deletionTimestamp", "deletionGracePeriodSeconds"):
+        if given.get(field) is not None and field not in before:
+            shown = orjson.dumps(given[field]).decode()
+            causes.append(
+                cause("FieldValueInvalid", f"Invalid value: {shown}: field is immutable", f"metadata.{field}")
+            )
+    if causes:
+        raise errors.invalid(kind, before["name"], causes * 2)
 
 
 def _with_status(obj: Object, status: Any) -> Object:
@@ -466,6 +546,8 @@ def _with_status(obj: Object, status: Any) -> Object:
 
 
 def _spec_differs(served: ServedKind, old: Object, new: Object) -> bool:
+    if served.kind == DEPLOYMENT and old["metadata"].get("annotations") != new["metadata"].get("annotations"):
+        return True  # annotations of a Deployment are part of what its controller looks at
     outside = _OUTSIDE_SPEC if served.has_status else _OUTSIDE_SPEC[:3]
     for key, value in new.items():
         if key not in outside:

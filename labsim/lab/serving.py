@@ -6,7 +6,9 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
+from labsim.edge_time import os_random
 from labsim.errors import LabError
+from labsim.hub.embedded.audit import AuditHeaders
 from labsim.hub.embedded.edge import HttpsEdge
 from labsim.hub.embedded.identity import HubAuthority, TlsIdentity, new_token
 from labsim.hub.embedded.kubeconfig import write_kubeconfig
@@ -31,6 +33,7 @@ class Serving:
         self.admin_token = new_token()
         self._lab: Lab | None = None
         self._hub: KubeHttp | None = None
+        self._audit = AuditHeaders()
         self._ports: dict[tuple[str, int], int] = {}
         self.edge = HttpsEdge(submit=self._submit)
         names = ["hub." + HUB_DOMAIN, SERVICE_NAME, IMAGE_SERVICE_NAME, "localhost", LOOPBACK, USER_MODE_HOST]
@@ -48,7 +51,8 @@ class Serving:
         """Serve this lab: its hub, its CIM, and everything that its fabric publishes with a certificate."""
         self._lab = lab
         if lab.world.hub_in_process is not None:
-            self._hub = KubeHttp(lab.world.hub_in_process, authenticate=self._authenticate)
+            hub = lab.world.hub_in_process
+            self._hub = KubeHttp(hub, authenticate=self._authenticate, account_key=os_random(32))
         lab.world.history.hide([self.admin_token])
         lab.world.fabric.on_publish.append(self._published)
         lab.world.fabric.on_withdraw.append(self._withdrawn)
@@ -82,7 +86,7 @@ class Serving:
                 self._lab.world.history.record(
                     "input", what=f"{request.method} {request.path}", client=request.headers.get("user-agent", "")
                 )
-            return self._hub.handle(request)
+            return self._audit.on(request, self._hub.handle(request))
         finally:
             engine.acting = acting
 

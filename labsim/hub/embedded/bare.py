@@ -13,6 +13,7 @@ from typing import Any
 
 from labsim.edge_time import os_random, real_s
 from labsim.entropy import Entropy
+from labsim.hub.embedded.audit import AuditHeaders
 from labsim.hub.embedded.edge import HttpsEdge
 from labsim.hub.embedded.identity import HubAuthority
 from labsim.hub.embedded.kubeconfig import write_kubeconfig
@@ -20,6 +21,7 @@ from labsim.kube.authentication import authenticator
 from labsim.kube.http import KubeHttp
 from labsim.kube.server import ApiServer
 from labsim.kube.users import User
+from labsim.model.http import Request, Response
 from labsim.model.objects import Object
 
 LOOPBACK = "127.0.0.1"
@@ -38,11 +40,12 @@ class BareHub:
         entropy = Entropy(os_random(16).hex())
         self.server = ApiServer(name="hub", clock=_MachineClock(), entropy=entropy, crds=crds)
         self._authority = HubAuthority()
-        http = KubeHttp(self.server, authenticate=authenticator(tokens))
+        self._http = KubeHttp(self.server, authenticate=authenticator(tokens), account_key=os_random(32))
+        self._audit = AuditHeaders()
         self._edge = HttpsEdge(submit=_at_once)
         try:
             identity = self._authority.serving(["localhost", LOOPBACK])
-            self.port = self._edge.listen(LOOPBACK, port, http.handle, tls=identity)
+            self.port = self._edge.listen(LOOPBACK, port, self._handle, tls=identity)
         except BaseException:
             self._edge.close()
             raise
@@ -61,6 +64,9 @@ class BareHub:
 
     def close(self) -> None:
         self._edge.close()
+
+    def _handle(self, request: Request) -> Response:
+        return self._audit.on(request, self._http.handle(request))
 
 
 def _at_once(call: Callable[[], Any], /) -> Future[Any]:

@@ -10,6 +10,7 @@ import asyncio
 import collections
 import http
 import logging
+import re
 import ssl
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -23,6 +24,7 @@ from labsim.hub.embedded.files import FileBody, file_answer
 from labsim.model.http import BodyStream, Request, Response, query_pairs
 
 log = logging.getLogger(__name__)
+_METHOD = re.compile(rb"([A-Za-z][A-Za-z-]{0,31}) ")
 
 MAX_HEADER_BYTES = 64 * 1024
 MAX_WAITING_REQUESTS = 16  # pipelined on one connection before reading pauses
@@ -79,6 +81,8 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport = cast(asyncio.Transport, None)
         self._peer = ""
         self._certificate = ""
+        self._requests_read = 0
+        self._method = ""  # of the request that is being read, where the parser does not know it
         self._url = b""
         self._headers: dict[str, str] = {}
         self._reading_head = False
@@ -111,16 +115,32 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._refused is not None:
             return
+        read = self._requests_read
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             self._keep_alive = False
+        except httptools.HttpParserInvalidMethodError:
+            # Behind another request in the same piece there is no telling where it begins.
+            self._feed_unknown_method(data if read == self._requests_read else b"")
         except httptools.HttpParserError:
             self._refuse(refusal(400, "BadRequest", "the request is not well-formed HTTP/1.1"))
         if self._reading_head:  # the parser keeps an unfinished header to itself, so what it was fed is counted here
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEADER_BYTES:
                 self._refuse(refusal(431, "RequestHeaderFieldsTooLarge", "the request's headers are too large"))
+
+    def _feed_unknown_method(self, data: bytes) -> None:
+        """A method that the parser has never heard of: it reads another in its place, and the request keeps its own."""
+        method = _METHOD.match(data)
+        self._parser = httptools.HttpRequestParser(self)
+        try:
+            if method is None or self._method:
+                raise httptools.HttpParserError
+            self._method = method[1].decode("ascii")
+            self._parser.feed_data(b"TRACE" + data[method.end(1) :])
+        except httptools.HttpParserError:
+            self._refuse(refusal(400, "BadRequest", "the request is not well-formed HTTP/1.1"))
 
     def eof_received(self) -> bool:
         return False
@@ -191,7 +211,7 @@ class Connection(asyncio.Protocol):
         if self._certificate:
             self._headers[CLIENT_CERTIFICATE_HEADER] = self._certificate
         request = Request(
-            method=self._parser.get_method().decode("ascii"),
+            method=self._method or self._parser.get_method().decode("ascii"),
             path=path,
             query=query,
             headers=self._headers,
@@ -200,6 +220,8 @@ class Connection(asyncio.Protocol):
             host=self._headers.get("host", ""),
             client=self._peer,
         )
+        self._method = ""
+        self._requests_read += 1
         old = self._parser.get_http_version() != "1.1"
         self._waiting.append((request, self._parser.should_keep_alive(), old))
         if len(self._waiting) >= MAX_WAITING_REQUESTS:

@@ -26,7 +26,8 @@ def pod_on(world: CapiWorld, node: str, name: str = "web", *, daemon: bool = Fal
     server = world.hosted[OWNER]
     if world.find(NAMESPACE, "", "apps", server) is None:
         server.create(new(NAMESPACE, None, "apps"), NAMESPACE)
-    made = new(POD, "apps", name, spec={"nodeName": node, "containers": [{"name": "c", "image": "x"}]})
+    spec = {"nodeName": node, "containers": [{"name": "c", "image": "x"}], "terminationGracePeriodSeconds": 0}
+    made = new(POD, "apps", name, spec=spec)
     made["metadata"]["finalizers"] = ["tests/held"]
     if daemon:
         selector = {"matchLabels": {"app": name}}

@@ -98,3 +98,22 @@ def test_every_wrong_line_of_a_token_file_is_told_without_its_token(tmp_path: Pa
     path.write_text("# nobody\n")
     with pytest.raises(UsageError, match="names nobody"):
         read_token_file(path)
+
+
+def test_a_method_that_nobody_knows_is_refused_as_such(hub: BareHub) -> None:
+    assert ask(hub, "FROB", "/api/v1/namespaces", "admin-token")[0] == 405
+    assert ask(hub, "GET", "/api/v1/namespaces", "admin-token")[0] == 200
+
+
+def test_every_answer_can_be_found_again(hub: BareHub) -> None:
+    context = ssl.create_default_context(cadata=hub.ca_pem)
+    connection = http.client.HTTPSConnection("127.0.0.1", hub.port, timeout=10, context=context)
+    seen = []
+    for headers in ({}, {"Audit-ID": "mine"}, {"Authorization": "Bearer wrong"}):
+        connection.request("GET", "/version", headers=headers)
+        response = connection.getresponse()
+        response.read()
+        seen.append((response.headers["Audit-Id"], "X-Kubernetes-Pf-FlowSchema-UID" in response.headers))
+    connection.close()
+    assert len(seen[0][0]) == 36
+    assert (seen[0][1], seen[1], seen[2][1]) == (True, ("mine", True), False)

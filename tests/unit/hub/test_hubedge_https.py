@@ -158,7 +158,7 @@ def test_large_bodies_are_refused_with_413(edge: HttpsEdge) -> None:
         b"\x16\x03\x01 nonsense\r\n\r\n",
         b"GET\r\n\r\n",
         b"GET / HTTP/1.1\r\nContent-Length: x\r\n\r\n",
-        b"FROB / HTTP/1.1\r\n\r\n",
+        b"F(OB / HTTP/1.1\r\n\r\n",
     ],
 )
 def test_rubbish_gets_400(edge: HttpsEdge, rubbish: bytes) -> None:

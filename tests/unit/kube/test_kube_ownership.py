@@ -52,7 +52,8 @@ def test_in_process_writes_leave_owners_alone() -> None:
     changed = thaw(hub.get(WIDGET, "n", "w"))
     changed["spec"]["size"] = 5
     changed["metadata"]["managedFields"] = []
-    assert list(_owned(hub.update(changed, WIDGET))) == [("m1", "Apply", "")]
+    owners = [("m1", "Apply", ""), ("before-first-apply", "Update", "")]
+    assert list(_owned(hub.update(changed, WIDGET))) == owners
 
 
 def test_conflicts_are_all_named_and_force_takes_the_fields() -> None:

@@ -146,13 +146,14 @@ def test_what_a_client_must_not_set_is_put_back_silently() -> None:
     hub = server()
     made = thaw(hub.create(widget(size=1), WIDGET))
     changed = thaw(made)
-    changed["metadata"].update(
-        creationTimestamp="2020-01-01T00:00:00Z", generation=77, deletionTimestamp="2020-01-01T00:00:00Z"
-    )
+    changed["metadata"].update(creationTimestamp="2020-01-01T00:00:00Z", generation=77)
     changed["spec"]["size"] = 2
     result = hub.update(changed, WIDGET)["metadata"]
     assert (result["creationTimestamp"], result["generation"]) == (made["metadata"]["creationTimestamp"], 2)
-    assert "deletionTimestamp" not in result
+    changed["metadata"].update(deletionTimestamp="2020-01-01T00:00:00Z", resourceVersion=result["resourceVersion"])
+    with pytest.raises(ApiError, match="deletionTimestamp: Invalid value") as refused:
+        hub.update(changed, WIDGET)
+    assert refused.value.code == 422
 
 
 def test_a_dry_run_stores_nothing() -> None:

@@ -109,13 +109,77 @@ def test_no_bytes_break_the_decoder(data: bytes) -> None:
             continue
 
 
-def test_the_server_takes_protobuf_and_answers_json() -> None:
+ACCEPT = "application/vnd.kubernetes.protobuf,application/json"
+MAPS = "/api/v1/namespaces/default/configmaps"
+POD = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {
+        "name": "p",
+        "labels": {"b": "2", "a": "1"},
+        "annotations": {"a": "ü"},
+        "finalizers": ["x/y"],
+        "ownerReferences": [],
+    },
+    "spec": {
+        "containers": [
+            {
+                "name": "c",
+                "image": "i",
+                "ports": [{"containerPort": 80}],
+                "resources": {"limits": {"cpu": "500m"}},
+                "livenessProbe": {"httpGet": {"port": "web", "path": "/"}, "periodSeconds": 5},
+                "readinessProbe": {"tcpSocket": {"port": 8080}},
+            }
+        ],
+        "volumes": [{"name": "v", "emptyDir": {}}, {"name": "s", "secret": {"secretName": "x", "defaultMode": 420}}],
+        "tolerations": [{"operator": "Exists", "tolerationSeconds": -300}],
+    },
+}
+
+
+def test_typed_clients_are_answered_in_what_they_send() -> None:
     api = Api()
     sent = body("v1", "ConfigMap", part(1, part(1, "c")), part(2, part(1, "a"), part(2, "b")))
-    accept = "application/vnd.kubernetes.protobuf,application/json"
-    url = "/api/v1/namespaces/default/configmaps"
-    made = api.document("POST", url, sent, code=201, accept=accept, **CONTENT)
-    assert made["data"] == {"a": "b"}
+    made = api.ask("POST", MAPS, sent, accept=ACCEPT, **CONTENT)
+    assert (made.status, made.headers["content-type"]) == (201, "application/vnd.kubernetes.protobuf")
+    assert decode_body(made.body)["data"] == {"a": "b"}
     options = body("v1", "DeleteOptions", part(4, "Background"))
-    api.document("DELETE", url + "/c", options, **CONTENT)
-    assert api.document("POST", url, b"k8s\x00\xff", code=400, **CONTENT)["reason"] == "BadRequest"
+    api.document("DELETE", MAPS + "/c", options, **CONTENT)
+    assert api.document("POST", MAPS, b"k8s\x00\xff", code=400, **CONTENT)["reason"] == "BadRequest"
+    missing = decode_body(api.ask("GET", MAPS + "/c", accept=ACCEPT).body)
+    assert (missing["kind"], missing["reason"], missing["details"]["name"]) == ("Status", "NotFound", "c")
+
+
+def test_what_is_written_reads_as_the_same_object() -> None:
+    api = Api()
+    api.document("POST", "/api/v1/namespaces/default/pods", POD, code=201)
+    url = "/api/v1/namespaces/default/pods/p"
+    assert decode_body(api.ask("GET", url, accept=ACCEPT).body) == api.document("GET", url)
+    lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "l"}}
+    lease["spec"] = {"renewTime": "2024-01-01T00:00:00.123456Z"}
+    leases = "/apis/coordination.k8s.io/v1/namespaces/default/leases"
+    api.document("POST", leases, lease, code=201)
+    found = decode_body(api.ask("GET", leases + "/l", accept=ACCEPT).body)
+    assert found["spec"]["renewTime"] == "2024-01-01T00:00:00.123456Z"
+
+
+def test_lists_bare_metadata_and_watches_have_protobuf_forms() -> None:
+    api = Api()
+    api.document("POST", MAPS, {"metadata": {"name": "c"}, "data": {"a": "b"}}, code=201)
+    whole = api.ask("GET", MAPS, accept=ACCEPT).body
+    kind = part(1, part(1, "v1"), part(2, "ConfigMapList"))
+    assert whole.startswith(MAGIC + kind)
+    partial = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+    shaped = api.ask("GET", MAPS, accept=partial)
+    assert b"PartialObjectMetadataList" in shaped.body
+    assert len(shaped.body) < len(whole) + 40
+    watch = api.ask("GET", MAPS + "?watch=1", accept=ACCEPT)
+    assert watch.headers["content-type"] == "application/vnd.kubernetes.protobuf;stream=watch"
+    assert watch.stream is not None
+    frame = watch.stream.read()
+    assert frame is not None
+    assert int.from_bytes(frame[:4], "big") == len(frame) - 4
+    assert frame[4:].startswith(part(1, "ADDED"))
+    assert MAGIC in frame
+    watch.stream.close()

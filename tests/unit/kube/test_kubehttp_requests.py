@@ -8,6 +8,7 @@ import pytest
 import yaml
 from kubehttp_api import ALICE_TOKEN, TABLE, Api
 
+from labsim.kube.protobuf import decode_body
 from labsim.kube.representation import negotiate
 from labsim.kube.routes import Route, parse_path
 
@@ -47,15 +48,18 @@ def test_paths(path: str, route: Route | None) -> None:
 
 
 def test_accept_picks_the_first_form_that_can_be_given() -> None:
-    assert negotiate(f"{TABLE},application/json", builtin=True).is_table
-    assert negotiate("application/vnd.kubernetes.protobuf, */*", builtin=True).media_type == "application/json"
-    assert negotiate("application/vnd.kubernetes.protobuf", builtin=True).media_type == "application/json"
-    assert negotiate("application/json;as=Table;v=v9;g=meta.k8s.io,application/json", builtin=True).shape == ""
+    protobuf, partial = "application/vnd.kubernetes.protobuf", "as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+    assert negotiate(f"{TABLE},application/json", protobuf=True).is_table
+    assert negotiate(f"{protobuf}, */*", protobuf=True).media_type == protobuf
+    assert negotiate(f"{protobuf}, */*", protobuf=False).media_type == "application/json"
+    assert negotiate(f"{protobuf};{partial}", protobuf=False).media_type == protobuf
+    assert negotiate("application/json;as=Table;v=v9;g=meta.k8s.io,application/json", protobuf=True).shape == ""
 
 
 def test_only_protobuf_is_refused_for_custom_resources(api: Api) -> None:
     accept = {"accept": "application/vnd.kubernetes.protobuf"}
-    assert api.document("GET", WIDGETS, code=406, **accept)["reason"] == "NotAcceptable"
+    refused = api.ask("GET", WIDGETS, **accept)
+    assert (refused.status, decode_body(refused.body)["reason"]) == (406, "NotAcceptable")
 
 
 def test_lists_of_built_in_kinds_leave_kind_and_version_to_the_list(api: Api) -> None:
