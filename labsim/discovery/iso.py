@@ -28,12 +28,12 @@ import pycdlib.headervd
 from labsim.discovery.embed import IGNITION_AREA_BYTES
 from labsim.discovery.packages import file_of_package, program
 from labsim.errors import LabError
-from labsim.guest import cpio
+from labsim.guest import boot_entry, cpio
 
 ISO_TIME_S = 1_767_225_600  # 2026-01-01T00:00:00Z: the date of every file and volume
 KARGS_AREA_BYTES = 1137  # what RHCOS reserves
 RAMDISK_AREA_BYTES = 1 << 20
-BOOT_MARKER = "labsim.boot=iso"  # a disk's copy says dsk or rcl instead, same length: labsim.guest.disk
+BOOT_MARKER = "labsim.boot=iso"  # a disk's copy says dsk instead, same length: labsim.guest.disk
 VOLUME_ID = "labsim-discovery"
 ISOLINUX_BIN = ("/usr/lib/ISOLINUX/isolinux.bin", "/usr/share/syslinux/isolinux.bin")
 ISOHYBRID_MBR = ("/usr/lib/ISOLINUX/isohdpfx.bin", "/usr/share/syslinux/isohdpfx.bin")
@@ -88,6 +88,8 @@ def iso_files(content: IsoContent) -> dict[str, bytes]:
         "size": len(default) + KARGS_AREA_BYTES,
     }
     files = {
+        boot_entry.INITRD_PATH: boot_entry.PLACEHOLDER,
+        boot_entry.KERNEL_PATH: boot_entry.PLACEHOLDER,
         "/coreos/features.json": _json({"installer-config": True, "live-initrd-network": True}),
         "/coreos/igninfo.json": _json({"file": "images/ignition.img"}),
         "/coreos/kargs.json": _json(kargs),
@@ -105,20 +107,22 @@ def iso_files(content: IsoContent) -> dict[str, bytes]:
 
 
 def isolinux_config(content: IsoContent) -> bytes:
-    """The boot menu: one entry, started at once, on screen and serial line, with the padding for kernel arguments."""
+    """The boot menu: one entry, started at once, on screen and serial line, with the padding for kernel arguments, and
+    the one that a reclaim fills in and makes the default (labsim.guest.boot_entry)."""
     initrds = ["/images/pxeboot/initrd.img", "/images/ignition.img"]
     if content.minimal:
         initrds.append("/images/assisted_installer_custom.img")
     arguments = [f"initrd={','.join(initrds)}", BOOT_MARKER, *_kernel_arguments(content)]
     lines = [
         "serial 0 115200",
-        "default discovery",
+        boot_entry.default_line(),
         "prompt 0",
         "timeout 1",
-        "label discovery",
+        f"label {boot_entry.OWN_ENTRY}",
         "  kernel /images/pxeboot/vmlinuz",
         f"  append {' '.join(arguments)}",
         "#" * KARGS_AREA_BYTES + "# COREOS_KARG_EMBED_AREA",
+        *boot_entry.menu_lines(" ".join(content.kernel_arguments)),
         "",
     ]
     return "\n".join(lines).encode()

@@ -1,7 +1,7 @@
 """The disk of an installed machine: a copy of the hybrid discovery ISO, which starts as a disk too, and a record store.
 
-    0 ................ image end, rounded up to 1 MiB, plus 1 MiB ........................ + 16 MiB
-    | boot sector, boot loader, kernel, initrd (the ISO as it is) | record store: Ignition and /var/lib |
+    0 ................ image end, rounded up to 1 MiB, plus 1 MiB ........................ + 16 MiB ..................
+    | boot sector, boot loader, kernel, initrd (the ISO as it is) | record store: Ignition and /var/lib | boot entry |
 
 The image is the simplest thing that really boots under a BIOS: no partition, file system or boot loader has to be made
 in the guest. The kernel cannot tell whether the same image was read as CD or as disk, so one word of the disk's
@@ -9,11 +9,9 @@ boot menu says it, changed in place because all its values have the same length:
 
     labsim.boot=iso   the discovery system: a CD, or the image written to a stick by a person
     labsim.boot=dsk   the installed system; its Ignition lies in the record store
-    labsim.boot=rcl   reclaim: the discovery system once more, from the installed disk; set back to dsk by that boot
 
-Reclaim downloads kernel and initrd of the hub's image. The image on the disk holds the same system, so what is kept of
-the download is what differs: the Ignition at the end of the initrd. A hub whose image is newer than the disk's is
-served by the older discovery system until the disk is written again; the agent's version is not in the image.
+A reclaim writes the kernel and the initrd that it downloaded behind the record store and makes them the menu's default
+for one boot (labsim.guest.boot_entry), which says labsim.boot=rcl; the Ignition is in that initrd.
 """
 
 from __future__ import annotations
@@ -22,17 +20,15 @@ import errno
 import os
 from pathlib import Path
 
-from labsim.guest.cpio import ignition_of_initrd
+from labsim.guest import boot_entry
+from labsim.guest.boot_entry import MENU_PATH
 from labsim.guest.iso9660 import IsoReader, reader_of
 from labsim.guest.record_store import STORE_BYTES, RecordStore
 
 MARKER = b"labsim.boot="
-BOOT_ISO, BOOT_DISK, BOOT_RECLAIM = b"iso", b"dsk", b"rcl"
-MENU_PATH = "/isolinux/isolinux.cfg"
+BOOT_ISO, BOOT_DISK = b"iso", b"dsk"
 IDENTITY_PATH = "/labsim/image.json"
 IGNITION_RECORD = "boot/ignition"
-RECLAIM_RECORD = "boot/reclaim-ignition"
-RECLAIM_COMMAND_LINE_RECORD = "boot/reclaim-command-line"
 SURROUNDINGS_PREFIX = "lab"  # + path: files that the lab, not the Ignition of the installed system, gives a machine
 FILE_PREFIX = "file"  # + path
 MIB = 1 << 20
@@ -44,6 +40,11 @@ BLOCK_DEVICES = "/sys/class/block"
 def store_offset(image_bytes: int) -> int:
     """Where the record store begins behind an image of this size."""
     return (image_bytes + MIB - 1) // MIB * MIB + MIB
+
+
+def entry_offset(image_bytes: int) -> int:
+    """Where kernel and initrd of a reclaim's boot entry begin."""
+    return store_offset(image_bytes) + STORE_BYTES
 
 
 class DiskImage:
@@ -64,8 +65,16 @@ class DiskImage:
     def store(self) -> RecordStore | None:
         return RecordStore.open(self.fileno, store_offset(self.image_bytes))
 
+    def boot_entry(self) -> str:
+        """The entry that the disk's boot menu starts."""
+        return boot_entry.default_entry(self.fileno, self.iso)
+
+    def set_boot_entry(self, entry: str) -> None:
+        """Let the disk's boot menu start an entry. Raises OSError where it cannot be written."""
+        boot_entry.set_default(self.fileno, self.iso, entry)
+
     def boot_marker(self) -> bytes:
-        """iso, dsk or rcl; empty where the menu holds no such word."""
+        """iso or dsk: what the image's own entry starts; empty where the menu holds no such word."""
         extent = self.iso.find(MENU_PATH)
         menu = os.pread(self.fileno, extent.length, extent.offset)
         _, found, rest = menu.partition(MARKER)
@@ -105,15 +114,15 @@ def block_devices() -> list[str]:
     return sorted(found, key=lambda path: (not path.startswith("/dev/sr"), path))
 
 
-def installed_disk(devices: list[str], markers: tuple[bytes, ...]) -> DiskImage | None:
-    """The first disk, CDs apart, that carries our image with one of these boot markers and a record store."""
+def installed_disk(devices: list[str]) -> DiskImage | None:
+    """The first disk, CDs apart, that holds an installed system: our image as a disk's, and a record store."""
     for device in devices:
         if device.startswith("/dev/sr"):
             continue
         image = open_image(device, writable=True)
         if image is None:
             continue
-        if image.boot_marker() in markers and image.store() is not None:
+        if image.boot_marker() == BOOT_DISK and image.store() is not None:
             return image
         image.close()
     return None
@@ -146,19 +155,16 @@ class DiskWriter:
         finally:
             source.close()
 
-    def set_boot_entry(self, initrd: bytes, command_line: str) -> None:
-        """Make the installed disk start the discovery system once. Raises OSError where nothing is installed here."""
-        ignition = ignition_of_initrd(initrd)
-        if ignition is None:
-            raise OSError(errno.EINVAL, "the initrd carries no Ignition")
-        disk = installed_disk(self._devices, (BOOT_DISK, BOOT_RECLAIM))
-        store = disk.store() if disk is not None else None
-        if disk is None or store is None:
+    def set_boot_entry(self, kernel: bytes, initrd: bytes, command_line: str) -> None:
+        """Make the installed disk start this kernel and initrd once. Raises OSError where nothing is installed here."""
+        disk = installed_disk(self._devices)
+        if disk is None:
             raise OSError(errno.ENODEV, "this machine was not started from a disk of its own")
         try:
-            store.put(RECLAIM_RECORD, ignition, 0o600)
-            store.put(RECLAIM_COMMAND_LINE_RECORD, command_line.encode(), 0o600)
-            disk.set_boot_marker(BOOT_RECLAIM)
+            place = entry_offset(disk.image_bytes)
+            boot_entry.write_entry(
+                disk.fileno, disk.iso, place, kernel=kernel, initrd=initrd, command_line=command_line
+            )
         finally:
             disk.close()
 

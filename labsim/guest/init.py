@@ -6,8 +6,8 @@ Ignition, and runs `labsim.guest.main` under the carrier. PID 1 must not end: wh
 machine then waits for a person, as a real one in its emergency shell.
 
 Where the Ignition comes from: a discovery boot finds `/config.ign` in its root, because the boot loader gives the
-kernel `/images/ignition.img` (or the tail of a pxe-initrd) as one more archive. A boot from an installed disk finds it
-in the disk's record store (labsim.guest.disk), and a reclaim boot likewise.
+kernel `/images/ignition.img` as one more archive; a reclaim boot likewise, from the tail of the initrd that was
+downloaded. A boot from an installed disk finds it in the disk's record store (labsim.guest.disk).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from labsim.guest import disk, main
+from labsim.guest.boot_entry import OWN_ENTRY, RECLAIM_MARKER
 from labsim.guest.carrier_host import PACE_PATH, Files, HostCarrier, Pace
 from labsim.guest.effects import Boot
 from labsim.guest.ignition import decode_data_url
@@ -35,6 +36,7 @@ HOSTS_PATH = "/etc/hosts"
 HOSTNAME_PATH = "/etc/hostname"
 DRIVERS_READY_PATH = "/run/labsim/drivers"
 NETWORK_READY_PATH = "/run/labsim/network"
+RECLAIM = RECLAIM_MARKER.partition("=")[2]
 DRIVERS_WAIT_S = 20.0
 NETWORK_WAIT_S = 20.0
 EARLY_PATHS = (HOSTS_PATH, HOSTNAME_PATH, PACE_PATH)  # needed before the Ignition can be rendered
@@ -54,8 +56,7 @@ class VirtualMachineHands:
         self._writer.write_part(device, part, parts, ignition)
 
     def set_boot_entry(self, kernel: bytes, initrd: bytes, command_line: str) -> None:
-        del kernel  # the disk's own image holds the same system
-        disk.DiskWriter(disk.block_devices(), {}).set_boot_entry(initrd, command_line)
+        disk.DiskWriter(disk.block_devices(), {}).set_boot_entry(kernel, initrd, command_line)
 
     def reboot(self, reason: str) -> None:
         print_line(f"init: restarting{f' ({reason})' if reason else ''}")
@@ -79,7 +80,7 @@ def _run() -> None:
     command_line = Path("/proc/cmdline").read_text().strip()
     marker = _boot_marker(command_line)
     _wait_for(DRIVERS_READY_PATH, DRIVERS_WAIT_S)
-    boot, store, surroundings = _discovery_boot(command_line) if marker == "iso" else _disk_boot(marker, command_line)
+    boot, store, surroundings = _disk_boot(command_line) if marker == "dsk" else _discovery_boot(marker, command_line)
     files = Files("/", store if boot.source == "disk" else None, disk.FILE_PREFIX)
     files.restore()
     _write_early_files(boot.ignition, surroundings)
@@ -96,26 +97,28 @@ def _boot_marker(command_line: str) -> str:
     return words.get("labsim.boot", "iso")
 
 
-def _discovery_boot(command_line: str) -> tuple[Boot, RecordStore | None, dict[str, bytes]]:
+def _discovery_boot(marker: str, command_line: str) -> tuple[Boot, RecordStore | None, dict[str, bytes]]:
+    """A boot of the discovery system. One from a disk's entry sets the disk back first: it happens once."""
     path = Path(CONFIG_PATH)
     ignition = path.read_bytes() if path.exists() else b"{}"
-    return Boot("discovery-iso", ignition, command_line), None, {}
+    if marker != RECLAIM:
+        return Boot("discovery-iso", ignition, command_line), None, {}
+    image = disk.installed_disk(disk.block_devices())
+    if image is not None:
+        image.set_boot_entry(OWN_ENTRY)
+        image.close()
+    return Boot("discovery-disk", ignition, command_line), None, {}
 
 
-def _disk_boot(marker: str, command_line: str) -> tuple[Boot, RecordStore | None, dict[str, bytes]]:
-    """A boot from an installed disk. A reclaim boot sets the disk back first, so that it happens once."""
-    image = disk.installed_disk(disk.block_devices(), (disk.BOOT_DISK, disk.BOOT_RECLAIM))
+def _disk_boot(command_line: str) -> tuple[Boot, RecordStore | None, dict[str, bytes]]:
+    """A boot of an installed system from its disk."""
+    image = disk.installed_disk(disk.block_devices())
     store = image.store() if image is not None else None
-    if image is None or store is None:
+    if store is None:
         raise OSError("this system was started from a disk, but no disk holds an installed system")
     prefix = disk.SURROUNDINGS_PREFIX
     surroundings = {name.removeprefix(prefix): data for name, (_, data) in store.files(f"{prefix}/").items()}
-    if marker != "rcl":
-        return Boot("disk", store.get(disk.IGNITION_RECORD) or b"{}", command_line), store, surroundings
-    image.set_boot_marker(disk.BOOT_DISK)
-    extra = (store.get(disk.RECLAIM_COMMAND_LINE_RECORD) or b"").decode(errors="replace")
-    ignition = store.get(disk.RECLAIM_RECORD) or b"{}"
-    return Boot("discovery-disk", ignition, f"{command_line} {extra}".strip()), store, surroundings
+    return Boot("disk", store.get(disk.IGNITION_RECORD) or b"{}", command_line), store, surroundings
 
 
 def _write_early_files(ignition: bytes, surroundings: Mapping[str, bytes]) -> None:

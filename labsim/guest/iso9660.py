@@ -23,11 +23,12 @@ class NotAnIso(ValueError):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Extent:
-    """Where a file or directory lies, in bytes from the start of the image."""
+    """Where a file or directory lies, in bytes from the start of the image; `record_offset`: where that is written."""
 
     offset: int
     length: int
     folder: bool = False
+    record_offset: int = 0
 
 
 class IsoReader:
@@ -80,17 +81,17 @@ class IsoReader:
             if directory.length > DIRECTORY_LIMIT_BYTES:
                 raise NotAnIso(f"a directory claims {directory.length} bytes")
             data = self._read_at(directory.offset, directory.length)
-            known = self._folders[directory.offset] = dict(self._records(data))
+            known = self._folders[directory.offset] = dict(self._records(data, directory.offset))
         return known
 
-    def _records(self, data: bytes) -> Iterator[tuple[str, Extent]]:
+    def _records(self, data: bytes, start: int) -> Iterator[tuple[str, Extent]]:
         position = 0
         while position < len(data):
             length = data[position]
             if length == 0:  # a record does not cross a sector: go on in the next
                 position = (position // SECTOR_BYTES + 1) * SECTOR_BYTES
                 continue
-            record = data[position : position + length]
+            record, record_offset = data[position : position + length], start + position
             position += length
             if len(record) < 34 or 33 + record[32] > len(record):
                 raise NotAnIso("a directory record is cut short")
@@ -98,7 +99,7 @@ class IsoReader:
             if name in (b"\0", b"\1"):  # the directory itself and its parent
                 continue
             sector, size = struct.unpack_from("<I4xI", record, 2)
-            extent = Extent(sector * SECTOR_BYTES, size, folder=bool(record[25] & 2))
+            extent = Extent(sector * SECTOR_BYTES, size, bool(record[25] & 2), record_offset)
             system_use = record[33 + len(name) + (1 - len(name) % 2) :]
             yield self._rock_ridge_name(system_use) or _plain_name(name), extent
 

@@ -23,7 +23,8 @@ from labsim.discovery.base_image import BaseImage
 from labsim.discovery.bootable import bootable_base_image
 from labsim.discovery.kernel import find_kernel
 from labsim.errors import LabError
-from labsim.guest.disk import BOOT_DISK, BOOT_RECLAIM, DiskWriter, open_image
+from labsim.guest.boot_entry import OWN_ENTRY
+from labsim.guest.disk import BOOT_DISK, DiskWriter, open_image
 
 pytestmark = pytest.mark.vm
 
@@ -279,18 +280,34 @@ def test_a_vm_registers_installs_and_starts_from_its_own_disk(
     assert image.boot_marker() == BOOT_DISK
     image.close()
 
-    # Reclaim: the same disk starts the discovery system once, without any CD, then itself again.
-    DiskWriter([str(disk)], {}).set_boot_entry(base.pxe_initrd(service.discovery_ignition()), "reclaim.test=1")
-    with machine(disk) as vm:
+    # Reclaim: the same disk starts what was downloaded once, without any CD, then itself again. Its own kernel is made
+    # useless meanwhile, so that nothing else can have been started.
+    initrd = base.pxe_initrd(service.discovery_ignition())
+    DiskWriter([str(disk)], {}).set_boot_entry(base.artifact("kernel"), initrd, "reclaim.test=1")
+    with without_kernel(disk), machine(disk) as vm:
         vm.wait_for("started from discovery-disk")
         vm.wait_for("agent: registered")
     assert service.registrations == 2
     image = open_image(str(disk))
     assert image is not None
     assert image.boot_marker() == BOOT_DISK
+    assert image.boot_entry() == OWN_ENTRY
     image.close()
     with machine(disk) as vm:
         vm.wait_for("booted from disk again")  # what the first boot applied was kept under /var/lib
+
+
+@contextlib.contextmanager
+def without_kernel(disk: Path) -> Iterator[None]:
+    """While this holds, the kernel of the installed system cannot be started."""
+    image = open_image(str(disk), writable=True)
+    assert image is not None
+    extent = image.iso.find("/images/pxeboot/vmlinuz")
+    kept = os.pread(image.fileno, extent.length, extent.offset)
+    os.pwrite(image.fileno, bytes(extent.length), extent.offset)
+    yield
+    os.pwrite(image.fileno, kept, extent.offset)
+    image.close()
 
 
 def test_the_hybrid_image_starts_as_a_disk_too(base: BaseImage, tmp_path: Path) -> None:
@@ -305,8 +322,9 @@ def test_reclaim_marks_only_an_installed_disk(base: BaseImage, tmp_path: Path) -
     stick = tmp_path / "stick.raw"
     base.overlay(b"{}").write_to(stick)
     with pytest.raises(OSError, match="not started from a disk of its own"):
-        DiskWriter([str(stick)], {}).set_boot_entry(base.pxe_initrd(b"{}"), "")
+        DiskWriter([str(stick)], {}).set_boot_entry(base.artifact("kernel"), base.pxe_initrd(b"{}"), "")
     image = open_image(str(stick))
     assert image is not None
-    assert image.boot_marker() not in (BOOT_DISK, BOOT_RECLAIM)
+    assert image.boot_marker() != BOOT_DISK
+    assert image.boot_entry() == OWN_ENTRY
     image.close()

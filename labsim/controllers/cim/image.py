@@ -25,7 +25,7 @@ ARTIFACTS = {
     "initrd": "/images/pxeboot/initrd.img",
 }
 NAME = "assisted-image-service"
-_RANGE = re.compile(r"^bytes=(\d*)-(\d*)$")
+_RANGE = re.compile(r"^bytes=(\d{0,18})-(\d{0,18})$", re.ASCII)
 
 
 class ImageError(Exception):
@@ -228,7 +228,10 @@ def _ranged(request: Request, headers: dict[str, str], overlay: IsoOverlay) -> R
     """The whole image, or the one range that is asked for."""
     size = overlay.size_bytes
     start, end, status = 0, size, 200
-    match = _RANGE.match(request.headers.get("range", ""))
+    wanted = request.headers.get("range", "")
+    match = _RANGE.match(wanted)
+    if wanted and "," not in wanted and (match is None or not (match[1] or match[2])):
+        return Response(status=416, headers={"content-type": "text/plain; charset=utf-8"}, body=b"invalid range\n")
     if match and (match[1] or match[2]):
         if match[1]:
             start = int(match[1])

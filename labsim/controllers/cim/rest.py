@@ -29,6 +29,7 @@ from labsim.kube.errors import ApiError
 from labsim.model.http import Request, Response, json_response
 
 _UUID = re.compile(r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")
+_INT64 = re.compile(r"^[+-]?\d{1,18}$", re.ASCII)
 LOGS_STATES = ("requested", "collecting", "completed", "timeout")
 PLATFORMS = ["baremetal", "none"]
 _USER_ACTIONS = ("bind", "unbind", "install", "reset")
@@ -181,7 +182,7 @@ class RestApi:
         self._access.agent(request, now_s)
         host = self._host(elements)
         timestamp = request.param("timestamp", "0")
-        if not timestamp.lstrip("-").isdigit():
+        if not _INT64.match(timestamp):
             raise ServiceError(400, f"timestamp in query must be of type int64: {timestamp!r}")
         version = request.headers.get("discovery_agent_version", "")
         self._database.check_in(host, now_s, int(timestamp), version)

@@ -211,6 +211,8 @@ def test_the_downloaded_image_starts_the_agent(base: BaseImage, tmp_path: Path) 
     assert (part.status, _content(part)) == (206, content[100:200])
     assert part.headers["content-range"] == f"bytes 100-199/{base.size_bytes}"
     assert world.fetch("GET", env["status"]["isoDownloadURL"], range=f"bytes={10**12}-").status == 416
+    for wrong in ("x", "bytes=-", "bytes=5-1", "bytes=\u00b2-", "bytes=" + "9" * 5000 + "-"):
+        assert world.fetch("GET", env["status"]["isoDownloadURL"], range=wrong).status == 416, wrong
     modified = answer.headers["last-modified"]
     assert world.fetch("GET", env["status"]["isoDownloadURL"], b"", **{"if-modified-since": modified}).status == 304
 

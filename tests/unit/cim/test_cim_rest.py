@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 
 import orjson
 import pytest
@@ -217,6 +218,16 @@ def test_unknown_things_are_404_with_upstream_s_body() -> None:
 
 
 PATH_PARTS = ("infra-envs", "hosts", "clusters", "..", "%00", HOST_ID, "instructions", "logs", "events", "")
+
+
+@pytest.mark.parametrize("timestamp", ["²", "-²", "--5", "1e9", "", "9" * 5000, "٣"])
+def test_a_timestamp_that_is_no_number_is_400(timestamp: str) -> None:
+    """Found by sending what Python calls a digit and cannot read as a number."""
+    service = Service()
+    service.host()
+    answer = service.call("GET", f"{_path(service)}?{urlencode({'timestamp': timestamp})}")
+    assert answer.status == 400
+    assert "timestamp in query must be of type int64" in answer.json()["reason"]
 
 
 @given(

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labsim.discovery.base_image import BaseImage, plain_base_image
-from labsim.guest import disk
+from labsim.guest import boot_entry, disk
 from labsim.guest.record_store import AREA_BYTES, STORE_BYTES, RecordStore
 
 IGNITION = b'{"ignition":{"version":"3.2.0"}}'
@@ -161,7 +161,7 @@ def test_an_installed_disk_is_the_image_with_another_marker(cd: str, target: str
     assert store is not None
     assert store.get(disk.IGNITION_RECORD) == IGNITION
     assert store.get("lab/etc/hosts") == SURROUNDINGS["/etc/hosts"]
-    menu = image.iso.read(disk.MENU_PATH)
+    menu = image.iso.read(boot_entry.MENU_PATH)
     image.close()
     source = Path(cd).read_bytes()
     written = Path(target).read_bytes()[: len(source)]
@@ -210,21 +210,94 @@ def test_a_new_installation_starts_with_an_empty_var_lib(cd: str, target: str) -
     image.close()
 
 
-def test_reclaim_marks_the_disk_once_and_installs_again_without_a_cd(base: BaseImage, cd: str, target: str) -> None:
+def test_reclaim_adds_an_entry_that_starts_what_was_downloaded(base: BaseImage, cd: str, target: str) -> None:
     install(cd, target)
-    before = Path(target).read_bytes()
-    discovery = b'{"discovery":true}'
-    disk.DiskWriter([target], {}).set_boot_entry(base.pxe_initrd(discovery), "a=b")
-    image = disk.installed_disk([target], (disk.BOOT_RECLAIM,))
+    kernel, initrd = b"another kernel" * 1000, base.pxe_initrd(b'{"discovery":true}')
+    disk.DiskWriter([target], {}).set_boot_entry(kernel, initrd, "a=b coreos.live.rootfs_url=https://x")
+    image = disk.installed_disk([target])
     assert image is not None
+    assert image.boot_entry() == boot_entry.ENTRY
+    # Read as a boot loader reads it: the menu's default, and the files that its entry names.
+    menu = image.iso.read(boot_entry.MENU_PATH).decode()
+    entry = menu.partition(f"label {boot_entry.ENTRY}\n")[2].split("\n")
+    kernel_path, arguments = entry[0].split()[1], entry[1].split()[1:]
+    assert image.iso.read(kernel_path) == kernel
+    assert image.iso.read(arguments[0].removeprefix("initrd=")) == initrd
+    assert arguments[-3:] == [boot_entry.RECLAIM_MARKER, "a=b", "coreos.live.rootfs_url=https://x"]
     store = image.store()
     assert store is not None
-    assert store.get(disk.RECLAIM_RECORD) == discovery
-    assert store.get(disk.RECLAIM_COMMAND_LINE_RECORD) == b"a=b"
-    image.set_boot_marker(disk.BOOT_DISK)
+    assert store.get(disk.IGNITION_RECORD) == IGNITION, "the installed system stays until it is written over"
     image.close()
-    install(target, target)
-    assert Path(target).read_bytes()[: 1 << 20] == before[: 1 << 20]
+
+
+def test_an_entry_is_written_again_shorter_and_set_back(base: BaseImage, cd: str, target: str) -> None:
+    install(cd, target)
+    before = Path(target).read_bytes()
+    writer = disk.DiskWriter([target], {})
+    for kernel, arguments in ((b"k" * 5000, "early=" + "x" * 500), (b"kernel", "second=2")):
+        writer.set_boot_entry(kernel, base.pxe_initrd(b"{}"), arguments)
+    image = disk.installed_disk([target])
+    assert image is not None
+    assert image.iso.read(boot_entry.KERNEL_PATH) == b"kernel"
+    assert b"early" not in image.iso.read(boot_entry.MENU_PATH)
+    image.set_boot_entry(boot_entry.OWN_ENTRY)
+    assert image.boot_entry() == boot_entry.OWN_ENTRY
+    assert image.boot_marker() == disk.BOOT_DISK
+    image.close()
+    install(cd, target)
+    assert Path(target).read_bytes()[: 1 << 20] == before[: 1 << 20], "an installation leaves nothing of the entry"
+
+
+def test_an_entry_that_was_cut_short_is_not_the_default(
+    base: BaseImage, cd: str, target: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At every write that may be the last one, the disk starts as before, or starts the whole entry."""
+    initrd = base.pxe_initrd(b"{}")
+    real, writes = os.pwrite, 0
+
+    def cut(fileno: int, data: bytes, offset: int) -> int:
+        nonlocal writes
+        writes -= 1
+        if writes < 0:
+            raise OSError(errno.EIO, "power is off")
+        return real(fileno, data, offset)
+
+    complete = False
+    for allowed in range(20):
+        install(cd, target)
+        writes = allowed
+        monkeypatch.setattr(os, "pwrite", cut)
+        try:
+            disk.DiskWriter([target], {}).set_boot_entry(b"kernel", initrd, "a=b")
+            complete = True
+        except OSError:
+            complete = False
+        monkeypatch.undo()
+        image = disk.installed_disk([target])
+        assert image is not None
+        assert image.boot_entry() == (boot_entry.ENTRY if complete else boot_entry.OWN_ENTRY)
+        image.close()
+        if complete:
+            break
+    assert complete
+
+
+def test_an_entry_that_cannot_be_written_says_why(base: BaseImage, cd: str, target: str, tmp_path: Path) -> None:
+    initrd = base.pxe_initrd(b"{}")
+    with pytest.raises(OSError, match="not started from a disk of its own"):
+        disk.DiskWriter([cd], {}).set_boot_entry(b"kernel", initrd, "")
+    install(cd, target)
+    writer = disk.DiskWriter([target], {})
+    with pytest.raises(OSError, match="does not fit") as caught:
+        writer.set_boot_entry(b"kernel", initrd, "x" * 1025)
+    assert caught.value.errno == errno.E2BIG
+    with pytest.raises(OSError, match="are needed") as caught:
+        writer.set_boot_entry(bytes(64 << 20), initrd, "")
+    assert caught.value.errno == errno.ENOSPC
+    other = tmp_path / "other.raw"
+    other.write_bytes(Path(target).read_bytes().replace(b"VMLINUZ", b"ANOTHER").replace(b"vmlinuz", b"another"))
+    with pytest.raises(OSError, match="no place for a boot entry"):
+        disk.DiskWriter([str(other)], {}).set_boot_entry(b"kernel", initrd, "")
 
 
 def test_what_cannot_be_installed_says_why(cd: str, target: str, tmp_path: Path) -> None:
@@ -237,5 +310,3 @@ def test_what_cannot_be_installed_says_why(cd: str, target: str, tmp_path: Path)
     assert caught.value.errno == errno.ENOSPC
     with pytest.raises(FileNotFoundError):
         disk.DiskWriter([cd], {}).write_part(str(tmp_path / "missing"), 0, 8, IGNITION)
-    with pytest.raises(OSError, match="no Ignition"):
-        disk.DiskWriter([target], {}).set_boot_entry(b"kernel only", "")
