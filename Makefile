@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: lab test check fmt clean
+.PHONY: lab test check fmt reference clean
 
 lab: $(VENV)/.lab
 	@sh setup/lab.sh
@@ -20,6 +20,9 @@ check: $(VENV)/.test
 fmt: $(VENV)/.test
 	$(BIN)/ruff check --fix . || true
 	$(BIN)/ruff format .
+
+reference: $(VENV)/.lab
+	$(BIN)/python setup/reference.py
 
 $(VENV)/bin/python:
 	@sh setup/install-packages.sh || true

@@ -14,7 +14,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
 
 from labsim.errors import InvalidFile
-from labsim.model.quantities import parse_duration_s, parse_size_bytes
+from labsim.model.quantities import format_duration, format_size, parse_duration_s, parse_size_bytes
 from labsim.model.states import AGENT_STATES
 
 API_VERSION = "labsim/v1alpha1"
@@ -235,6 +235,8 @@ STEP_NAMES = (
 class Step(Part):
     """One step: a mapping with exactly one of the known names."""
 
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1, "maxProperties": 1})
+
     boot: BootStep | None = None
     reboot: BootStep | None = None
     stop: StopStep | None = None
@@ -317,8 +319,17 @@ def parse_scenario(text: str, source: str = "scenario") -> Scenario:
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of a scenario file, for editors."""
     schema = Scenario.model_json_schema(by_alias=True)
+    for part in schema["$defs"].values():
+        for field in part.get("properties", {}).values():
+            if field.get("type") == "string" and isinstance(field.get("default"), (int, float)):
+                field["default"] = _written(field["default"])
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     return schema
+
+
+def _written(value: float) -> str:
+    """A size or a duration as a person writes it."""
+    return format_size(value).replace(" ", "") if isinstance(value, int) else format_duration(value)
 
 
 _FIELD_NAMES = sorted(
