@@ -184,6 +184,8 @@ def rebuild(lines: Iterable[Line]) -> dict[tuple[str, str, str, str], dict[str, 
     """
     state: dict[tuple[str, str, str, str], dict[str, Any]] = {}
     for line in lines:
+        if line.get("type") == "forgotten":  # with everything in it
+            state = {key: obj for key, obj in state.items() if key[0] != line["store"]}
         if line.get("type") != "write":
             continue
         key = (line["store"], line["kind"], line["namespace"], line["name"])

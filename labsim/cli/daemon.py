@@ -40,23 +40,26 @@ def _carry(verb: str, options: dict[str, Any]) -> int:
 
 def _up(options: dict[str, Any]) -> int:
     from labsim.lab.daemon import serve_lab
+    from labsim.lab.hub_choice import HubChoice
     from labsim.lab.up_choice import UpChoice
     from labsim.model.scenario import load_scenario
 
     folder = LabFolder(Path(options.pop("folder")))
     scenario = load_scenario(Path(options.pop("scenario")))
-    return serve_lab(folder, scenario, UpChoice(**options), ready=lambda: report({"ok": True}, folder.log))
+    choice = UpChoice(**{**options, "hub": HubChoice(**options["hub"])})
+    return serve_lab(folder, scenario, choice, ready=lambda: report({"ok": True}, folder.log))
 
 
 def _run(options: dict[str, Any]) -> int:
     from labsim.cli.progress import TerminalProgress
     from labsim.cli.run_once import RunChoice, run_and_keep
+    from labsim.lab.hub_choice import HubChoice
     from labsim.model.scenario import load_scenario
     from labsim.report.run_directory import RunDirectory
 
     path, directory = Path(options.pop("scenario")), RunDirectory(Path(options.pop("directory")))
     folder = LabFolder(Path(options.pop("folder")))
-    choice = RunChoice(**options)
+    choice = RunChoice(**{**options, "hub": HubChoice(**options["hub"])})
     return run_and_keep(path, load_scenario(path), choice, directory, TerminalProgress(), folder)
 
 

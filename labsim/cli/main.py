@@ -31,6 +31,12 @@ app.add_typer(hub_app, name="hub")
 LabName = Annotated[str, typer.Option("--lab", "-l", help="The lab's name; needed only where several are up.")]
 Output = Annotated[Format, typer.Option("--output", "-o", help="How the result is printed.")]
 Speed = Annotated[float, typer.Option(min=0.001, help="In-world seconds per real second.")]
+HubName = Annotated[str, typer.Option("--hub", help="The hub: embedded, or plain (a cluster of yours).")]
+Kubeconfig = Annotated[Path | None, typer.Option(help="The cluster of --hub plain; as kubectl by default.")]
+Context = Annotated[str, typer.Option(help="A context of that kubeconfig; its current one by default.")]
+KubeControllers = Annotated[
+    str, typer.Option(help="Garbage collection and namespaces of --hub plain: auto, simulated or external.")
+]
 Port = Annotated[
     int, typer.Option(min=0, max=65_535, help="The hub's port on the loopback address; 0 is any free one.")
 ]
@@ -45,12 +51,10 @@ Connect = Annotated[
 @app.command()
 def run(
     files: Annotated[list[Path], typer.Argument(help="Scenario files.")],
-    hub: Annotated[str, typer.Option(help="The hub to run against: embedded, or plain (a cluster).")] = "embedded",
-    kubeconfig: Annotated[Path | None, typer.Option(help="The cluster of --hub plain; as kubectl by default.")] = None,
-    context: Annotated[str, typer.Option(help="A context of that kubeconfig; its current one by default.")] = "",
-    kube_controllers: Annotated[
-        str, typer.Option(help="Garbage collection and namespaces of --hub plain: auto, simulated or external.")
-    ] = "auto",
+    hub: HubName = "embedded",
+    kubeconfig: Kubeconfig = None,
+    context: Context = "",
+    kube_controllers: KubeControllers = "auto",
     machines: Annotated[str, typer.Option(help="simulated or libvirt.")] = "simulated",
     profile: Annotated[str, typer.Option(help="Machine sizes: default or small.")] = "default",
     seed: Annotated[str, typer.Option(help="Seed of every generated value and of the interleaving.")] = "1",
@@ -68,13 +72,11 @@ def run(
 ) -> None:
     """Run scenarios; exit 0 only if every one passed."""
     from labsim.cli.run import RunOptions, run_files
+    from labsim.lab.hub_choice import given
 
     _collect_seldom()
     options = RunOptions(
-        hub=hub,
-        kubeconfig=kubeconfig,
-        context=context,
-        kube_controllers=kube_controllers,
+        hub=given(hub, kubeconfig, context, kube_controllers),
         machines=machines,
         profile=profile,
         seed=seed,
@@ -92,6 +94,10 @@ def run(
 def up(
     file: Annotated[Path, typer.Argument(help="A scenario file: its lab is made, its steps are not run.")],
     name: Annotated[str, typer.Option(help="The lab's name; the scenario's by default.")] = "",
+    hub: HubName = "embedded",
+    kubeconfig: Kubeconfig = None,
+    context: Context = "",
+    kube_controllers: KubeControllers = "auto",
     machines: Annotated[str, typer.Option(help="simulated or libvirt.")] = "simulated",
     profile: Annotated[str, typer.Option(help="Machine sizes: default or small.")] = "default",
     seed: Annotated[str, typer.Option(help="Seed of every generated value.")] = "1",
@@ -102,10 +108,19 @@ def up(
 ) -> None:
     """Make a lab and leave it open: a hub for kubectl, and machines that commands boot and stop."""
     from labsim.cli.labs import up_lab
+    from labsim.lab.hub_choice import given
     from labsim.lab.up_choice import UpChoice
 
     _collect_seldom()
-    choice = UpChoice(machines=machines, profile=profile, seed=seed, speed=speed, port=port, connect=connect)
+    choice = UpChoice(
+        machines=machines,
+        profile=profile,
+        seed=seed,
+        speed=speed,
+        port=port,
+        connect=connect,
+        hub=given(hub, kubeconfig, context, kube_controllers),
+    )
     raise typer.Exit(up_lab(file, name=name, choice=choice, foreground=foreground))
 
 

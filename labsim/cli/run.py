@@ -15,6 +15,7 @@ from labsim.cli.progress import TerminalProgress
 from labsim.cli.run_once import RunChoice, RunSummary, run_once
 from labsim.errors import ExitCode, InvalidFile, LabError, UsageError
 from labsim.lab.folder import LabFolder, labs_root
+from labsim.lab.hub_choice import HubChoice
 from labsim.lab.ledger import Ledger
 from labsim.lab.sizes import sizes_of
 from labsim.model.quantities import format_duration
@@ -22,8 +23,6 @@ from labsim.model.scenario import Scenario, load_scenario
 from labsim.report.run_directory import RunDirectory
 from labsim.scenario.verdicts import EXIT_CODES, Verdict
 
-HUBS = ("embedded", "plain")
-KUBE_CONTROLLERS = ("auto", "simulated", "external")
 MACHINES = ("simulated", "libvirt")
 
 
@@ -31,10 +30,7 @@ MACHINES = ("simulated", "libvirt")
 class RunOptions:
     """The flags of `labsim run`."""
 
-    hub: str
-    kubeconfig: Path | None
-    context: str
-    kube_controllers: str
+    hub: HubChoice
     machines: str
     profile: str
     seed: str
@@ -63,9 +59,6 @@ def run_files(files: list[Path], options: RunOptions) -> int:
                 connect=options.connect,
                 keep=options.keep,
                 hub=options.hub,
-                kubeconfig="" if options.kubeconfig is None else str(options.kubeconfig),
-                context=options.context,
-                kube_controllers=options.kube_controllers,
             )
             place = _place(options.run_dir, scenario, seed, alone=alone)
             if options.keep:
@@ -100,13 +93,6 @@ def load_all(files: list[Path]) -> list[tuple[Path, Scenario]]:
 
 
 def _check(options: RunOptions) -> None:
-    if options.hub not in HUBS:
-        raise UsageError(f"unknown hub {options.hub!r}", hint=f"this version runs on: {', '.join(HUBS)}")
-    if options.kube_controllers not in KUBE_CONTROLLERS:
-        hint = ", ".join(KUBE_CONTROLLERS)
-        raise UsageError(f"unknown --kube-controllers {options.kube_controllers!r}", hint=hint)
-    if options.keep and options.hub != "embedded":
-        raise UsageError("--keep works with the embedded hub only", hint="leave --keep or --hub out")
     if options.machines not in MACHINES:
         raise UsageError(f"unknown machines {options.machines!r}", hint=f"known: {', '.join(MACHINES)}")
     sizes_of(options.profile)

@@ -14,8 +14,9 @@ from labsim.cli.background import report
 from labsim.cli.progress import TerminalProgress
 from labsim.errors import ExitCode, LabError, LabsimError
 from labsim.lab.folder import LAB_FOLDER, LEDGER, LabFolder, process_started
+from labsim.lab.hub_choice import OUR_OWN, HubChoice
 from labsim.lab.ledger import Ledger
-from labsim.lab.opening import EMBEDDED, HubChoice, OpenLab, keep_open, open_lab
+from labsim.lab.opening import OpenLab, keep_open, open_lab
 from labsim.lab.sizes import sizes_of
 from labsim.model.scenario import Scenario
 from labsim.report.evidence import EvidenceFile
@@ -30,8 +31,7 @@ KEPT_SPEED = 10.0  # how fast time goes on in a kept lab whose run was in virtua
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class RunChoice:
-    """What one run is made with. lab: its name; connect: the hypervisor's URI; kubeconfig and context: of a hub that is
-    not our own, whose garbage collection is `kube_controllers`' matter."""
+    """What one run is made with. lab: its name; connect: the hypervisor's URI."""
 
     lab: str
     machines: str
@@ -40,26 +40,16 @@ class RunChoice:
     speed: float
     connect: str = ""
     keep: bool = False
-    hub: str = EMBEDDED.name
-    kubeconfig: str = ""
-    context: str = ""
-    kube_controllers: str = EMBEDDED.kube_controllers
-
-    @property
-    def hub_choice(self) -> HubChoice:
-        kubeconfig = Path(self.kubeconfig) if self.kubeconfig else None
-        return HubChoice(
-            name=self.hub, kubeconfig=kubeconfig, context=self.context, kube_controllers=self.kube_controllers
-        )
+    hub: HubChoice = OUR_OWN
 
     def replay_line(self, path: Path) -> str:
         """The command that does the same again."""
         line = f"labsim run {path} --machines {self.machines} --seed {self.seed}"
         flags = (
-            ("hub", self.hub, EMBEDDED.name),
-            ("kubeconfig", self.kubeconfig, ""),
-            ("context", self.context, ""),
-            ("kube-controllers", self.kube_controllers, EMBEDDED.kube_controllers),
+            ("hub", self.hub.hub, OUR_OWN.hub),
+            ("kubeconfig", self.hub.kubeconfig, ""),
+            ("context", self.hub.context, ""),
+            ("kube-controllers", self.hub.kube_controllers, OUR_OWN.kube_controllers),
             ("profile", self.profile, "default"),
             ("connect", self.connect, ""),
         )
@@ -191,7 +181,7 @@ def _opened(
             keep=choice.keep,
             history=history.buffered,
             talk=progress.talk,
-            hub=choice.hub_choice,
+            hub=choice.hub,
         ) as opened:
             history.on_failure = opened.lab.world.fail
             yield opened

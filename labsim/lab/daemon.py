@@ -41,11 +41,11 @@ def answer_commands(folder: LabFolder, opened: OpenLab, facts: dict[str, Any], *
     """Write the kubeconfig and what is known about the lab, then carry out commands until one says `down`."""
     if opened.serving is None:
         raise LabError("this lab has no hub to look at", hint="give a --speed above 0")
-    opened.serving.write_kubeconfig(folder.kubeconfig)
+    opened.write_kubeconfig(folder.kubeconfig)
     with system_errors(f"making {folder.socket}"):
         control = ControlSocket(folder.socket, lambda command: _carry(opened.lab, command))
     try:
-        folder.write_facts({**facts, **_process(), "state": "up", "url": opened.serving.url})
+        folder.write_facts({**facts, **_process(), "state": "up", "url": opened.hub_url})
         ready()
         world = opened.lab.world
         world.run_until(lambda: False, world.now() + FOREVER_S)
@@ -62,8 +62,22 @@ def _process() -> dict[str, Any]:
 
 def _open(folder: LabFolder, scenario: Scenario, choice: UpChoice) -> OpenLab:
     from labsim.lab import virtual_machines
+    from labsim.lab.hub_choice import PLAIN
+    from labsim.lab.plain import open_plain_lab
 
     spec, sizes = scenario.spec.lab, sizes_of(choice.profile)
+    if choice.hub.hub == PLAIN:
+        return open_plain_lab(
+            spec,
+            hub=choice.hub,
+            name=folder.name,
+            folder=folder.path,
+            ledger=folder.ledger,
+            sizes=sizes,
+            seed=choice.seed,
+            speed=choice.speed,
+            port=choice.port,
+        )
     if choice.machines == "libvirt":
         return virtual_machines.open_libvirt_lab(
             spec,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from labsim.errors import LabError, LabsimError
+from labsim.lab.hub_choice import OUR_OWN, PLAIN, HubChoice
 from labsim.lab.interruption import uninterrupted
 from labsim.lab.lab import Lab, LabOptions
 from labsim.lab.names import Addresses
@@ -18,22 +19,6 @@ if TYPE_CHECKING:
     from labsim.lab.serving import Serving
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class HubChoice:
-    """Which hub a lab has: our own, or the cluster that a kubeconfig leads to.
-
-    kube_controllers: who collects garbage and ends namespaces there; `auto` looks whether somebody does.
-    """
-
-    name: str = "embedded"
-    kubeconfig: Path | None = None
-    context: str = ""
-    kube_controllers: str = "auto"
-
-
-EMBEDDED = HubChoice()
-
-
 class OpenLab:
     """A lab and what keeps it alive outside its world. As a context it is closed at the end, whatever happens."""
 
@@ -42,7 +27,18 @@ class OpenLab:
     ) -> None:
         self.lab = lab
         self.serving = serving
+        self.hub_url = "" if serving is None else serving.url
+        self.write_hub_kubeconfig: Callable[[Path], None] | None = None  # of a hub that is a cluster
         self._closers = closers or []
+
+    def write_kubeconfig(self, path: Path) -> None:
+        """Write how to reach the lab's hub. Raises LabError where nothing outside the process can."""
+        if self.write_hub_kubeconfig is not None:
+            self.write_hub_kubeconfig(path)
+        elif self.serving is not None:
+            self.serving.write_kubeconfig(path)
+        else:
+            raise LabError("this lab has no hub to look at", hint="give a --speed above 0")
 
     def __enter__(self) -> OpenLab:
         return self
@@ -61,6 +57,7 @@ class OpenLab:
     def add(self, serving: Serving) -> None:
         """Serve this lab, until it is closed."""
         self.serving = serving
+        self.hub_url = serving.url
         self._closers.append(serving.close)
 
     def at_last(self, close: Callable[[], None]) -> None:
@@ -94,12 +91,12 @@ def open_lab(
     history: IO[bytes] | None = None,
     history_contents: bool = True,
     talk: Callable[[str], None] = lambda text: None,
-    hub: HubChoice = EMBEDDED,
+    hub: HubChoice = OUR_OWN,
 ) -> OpenLab:
     """A lab whose world is put together, with nothing made yet. Simulated machines run in virtual time unless a speed
     is given; libvirt machines, and labs on a cluster, always in paced time. connect: the hypervisor's URI ("": the
     user's own session). keep: `keep_open` will follow, so what the lab publishes must be reachable from this host."""
-    if hub.name == "plain":
+    if hub.hub == PLAIN:
         from labsim.lab.plain import open_plain_lab
 
         if machines != "simulated":

@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING
 from labsim.controllers.runtime.effects import Unreachable
 from labsim.errors import LabError
 from labsim.hub.client import HubClient
+from labsim.hub.embedded.kubeconfig import write_private
 from labsim.hub.plain import definitions
 from labsim.hub.plain.client import PlainClient
 from labsim.hub.plain.connection import ClusterAccess, ClusterConnection
@@ -22,8 +23,10 @@ from labsim.hub.plain.sweep import sweep
 from labsim.kube.crds import hub_crds
 from labsim.kube.errors import ApiError
 from labsim.kube.writes import AdmissionHook
+from labsim.lab.hub_choice import HubChoice
+from labsim.lab.interruption import uninterrupted
 from labsim.lab.ledger import CREATED, Entry, Ledger, Remover
-from labsim.lab.opening import HubChoice, OpenLab
+from labsim.lab.opening import OpenLab
 from labsim.lab.sizes import Sizes
 from labsim.model.kinds import NAMESPACE, SERVICE_ACCOUNT
 from labsim.model.scenario import LabSpec
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
 
 DEFAULT_PLAIN_SPEED = 30.0  # a write that takes 20 ms takes 0.6 s in the world
 LEDGER_KIND = "objects on a cluster"
+HINT = "is it up? see --kubeconfig and --context; of a cluster that is gone for good, delete the lab's folder"
 
 
 class PlainHub:
@@ -93,7 +97,7 @@ def open_plain_lab(
     we would simulate."""
     from labsim.lab.virtual_machines import open_paced_lab
 
-    access = ClusterAccess(kubeconfig=hub.kubeconfig or default_kubeconfig(), context=hub.context)
+    access = ClusterAccess(kubeconfig=hub.kubeconfig_path or default_kubeconfig(), context=hub.context)
     connection = ClusterConnection(access)
     with answering(connection):
         cluster = cluster_identity(connection)
@@ -133,7 +137,8 @@ def open_plain_lab(
         )
     except BaseException as failed:
         try:
-            leave()
+            with uninterrupted():
+                leave()
         except LabError as left:
             reason = failed if isinstance(failed, LabError) else LabError(str(failed))
             raise LabError(
@@ -142,6 +147,8 @@ def open_plain_lab(
             ) from failed
         raise
     opened.at_last(leave)
+    opened.hub_url = connection.url
+    opened.write_hub_kubeconfig = lambda path: write_private(path, connection.access.text())
     if isinstance(opened.lab.world.pace, RealPace):
         opened.lab.world.pace.begin()
     return opened
@@ -158,7 +165,10 @@ def answering(connection: ClusterConnection) -> Iterator[None]:
     try:
         yield
     except Unreachable as away:
-        raise LabError(f"the cluster does not answer: {away}", hint="is it up? see --kubeconfig, --context") from away
+        raise LabError(
+            f"the cluster does not answer: {away}",
+            hint=HINT,
+        ) from away
     except ApiError as error:
         raise LabError(
             f"the cluster at {connection.url} refuses: {error.message}", hint="the user has to be its administrator"

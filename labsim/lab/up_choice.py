@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from labsim.lab.hub_choice import OUR_OWN, HubChoice
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class UpChoice:
@@ -15,3 +17,4 @@ class UpChoice:
     speed: float
     port: int = 0
     connect: str = ""
+    hub: HubChoice = OUR_OWN

@@ -279,8 +279,8 @@ class World:
 
     def withdraw(self, effect: Withdraw) -> None:
         self.fabric.withdraw(effect.owner, effect.service)
-        if effect.service == "":
-            self.hosted.pop(effect.owner, None)
+        if effect.service == "" and self.hosted.pop(effect.owner, None) is not None:
+            self.history.record("forgotten", store=effect.owner)
 
     def _start_hosted(self, owner: str) -> HostedApi:
         server = ApiServer(
@@ -301,7 +301,7 @@ class World:
     def missed(self, store: str, kind: str) -> None:
         """Some changes of a hub outside the process were not seen: no verdict can rely on them."""
         self.gaps += 1
-        self.history.record("gap", store=store, kind=kind)
+        self.history.record("gap", store=store, what=f"changes of {kind} were not seen")
 
     def _record_all(self, store: str, server: HubServer) -> None:
         """What a new server begins with: its kinds and first namespaces."""

@@ -33,8 +33,9 @@ from labsim.kube.errors import ApiError
 from labsim.kube.patches import MERGE_PATCH
 from labsim.kube.store import Revision
 from labsim.kube.users import ADMIN
+from labsim.lab.hub_choice import HubChoice
 from labsim.lab.ledger import Ledger
-from labsim.lab.opening import HubChoice, open_lab
+from labsim.lab.opening import open_lab
 from labsim.lab.sizes import Sizes
 from labsim.model.kinds import AGENT, CONFIG_MAP, CUSTOM_RESOURCE_DEFINITION, NAMESPACE, Kind
 from labsim.model.objects import Object, name_of, new
@@ -160,7 +161,7 @@ def _open(kubeconfig: Path, spec: LabSpec, folder: Path) -> Any:
         sizes=Sizes(),
         seed="1",
         speed=60.0,
-        hub=HubChoice(name="plain", kubeconfig=kubeconfig),
+        hub=HubChoice(hub="plain", kubeconfig=str(kubeconfig)),
     )
 
 

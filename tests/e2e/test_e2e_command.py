@@ -46,6 +46,12 @@ def test_a_run_leaves_a_directory_that_can_be_judged_again(story: Path) -> None:
     assert int(suite.get("tests", "0")) == len(json.loads((story / "results.json").read_text())["steps"])
 
 
+def test_a_run_that_deleted_a_hosted_cluster_can_be_judged_again(tmp_path: Path) -> None:
+    scenario = SCENARIOS / "hosted-cluster-deleted-and-agents-reused.yaml"
+    labsim("run", scenario, "--run-dir", tmp_path / "run", state=tmp_path)
+    assert labsim("check", tmp_path / "run", state=tmp_path).stdout.startswith("passed")
+
+
 def test_a_tampered_run_is_found_out(story: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     copy.mkdir()

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import orjson
+import yaml
 from yaml import YAMLError
 
 from labsim.controllers.runtime.effects import Unreachable
@@ -26,6 +27,7 @@ RETRIES = 10
 LONGEST_RETRY_S = 5.0
 USER_AGENT = "labsim"
 
+_FILES = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
 JSON = "application/json"
 
 
@@ -35,6 +37,18 @@ class ClusterAccess:
 
     kubeconfig: Path
     context: str = ""
+
+    def text(self) -> str:
+        """A kubeconfig that leads there from anywhere: the context is its current one, its files have whole paths."""
+        document = yaml.safe_load(self.kubeconfig.read_text())
+        if self.context:
+            document["current-context"] = self.context
+        folder = self.kubeconfig.resolve().parent
+        for entry in (*(document.get("clusters") or ()), *(document.get("users") or ())):
+            for part in ("cluster", "user"):
+                named = entry.get(part) or {}
+                named.update({field: str(folder / named[field]) for field in _FILES if named.get(field)})
+        return str(yaml.safe_dump(document, sort_keys=False))
 
 
 class ClusterConnection:

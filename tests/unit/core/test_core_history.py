@@ -79,3 +79,11 @@ def test_a_listener_hears_the_types_it_asked_for() -> None:
 
 def test_a_file_takes_every_type() -> None:
     assert History(lambda: 10.0, io.BytesIO()).wants("wake")
+
+
+def test_a_store_that_was_forgotten_is_no_part_of_the_final_state() -> None:
+    lines = written(("ADDED", None, {"kind": "Agent"}))
+    gone = [{**line, "store": "clusters-a/a"} for line in lines]
+    assert set(rebuild([*lines, *gone, {"n": 2, "type": "forgotten", "store": "clusters-a/a"}])) == {
+        ("hub", "Agent", "ns", "a")
+    }

@@ -1,0 +1,47 @@
+"""Which hub a lab has: our own, or the cluster that a kubeconfig leads to."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from labsim.errors import UsageError
+
+EMBEDDED, PLAIN = "embedded", "plain"
+HUBS = (EMBEDDED, PLAIN)
+KUBE_CONTROLLERS = ("auto", "simulated", "external")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class HubChoice:
+    """kubeconfig: "" is where kubectl looks; context: "" is its current one. kube_controllers: who collects garbage,
+    ends namespaces and makes the pods of Deployments on the cluster; `auto` looks whether somebody does."""
+
+    hub: str = EMBEDDED
+    kubeconfig: str = ""
+    context: str = ""
+    kube_controllers: str = "auto"
+
+    def check(self) -> None:
+        """Raises UsageError for a word that means nothing."""
+        if self.hub not in HUBS:
+            raise UsageError(f"unknown hub {self.hub!r}", hint=f"this version runs on: {', '.join(HUBS)}")
+        if self.kube_controllers not in KUBE_CONTROLLERS:
+            raise UsageError(
+                f"unknown --kube-controllers {self.kube_controllers!r}", hint=f"known: {', '.join(KUBE_CONTROLLERS)}"
+            )
+
+    @property
+    def kubeconfig_path(self) -> Path | None:
+        return Path(self.kubeconfig) if self.kubeconfig else None
+
+
+OUR_OWN = HubChoice()
+
+
+def given(hub: str, kubeconfig: Path | None, context: str, kube_controllers: str) -> HubChoice:
+    """The choice that the flags of a command make; UsageError for a word that means nothing."""
+    path = "" if kubeconfig is None else str(kubeconfig)
+    choice = HubChoice(hub=hub, kubeconfig=path, context=context, kube_controllers=kube_controllers)
+    choice.check()
+    return choice
