@@ -25,7 +25,7 @@ def editable(obj: Object) -> Object:
     copy = dict(obj)
     for part in ("metadata", "spec", "status"):
         fields = obj.get(part)
-        if fields:
+        if fields is not None:  # an empty one is shared too
             copy[part] = {
                 field: value.copy() if type(value) is dict or type(value) is list else value
                 for field, value in fields.items()
