@@ -31,11 +31,18 @@ app.add_typer(hub_app, name="hub")
 LabName = Annotated[str, typer.Option("--lab", "-l", help="The lab's name; needed only where several are up.")]
 Output = Annotated[Format, typer.Option("--output", "-o", help="How the result is printed.")]
 Speed = Annotated[float, typer.Option(min=0.001, help="In-world seconds per real second.")]
-HubName = Annotated[str, typer.Option("--hub", help="The hub: embedded, or plain (a cluster of yours).")]
+HubName = Annotated[
+    str, typer.Option("--hub", help="The hub: embedded, plain (a cluster of yours) or kind (one made for the lab).")
+]
 Kubeconfig = Annotated[Path | None, typer.Option(help="The cluster of --hub plain; as kubectl by default.")]
 Context = Annotated[str, typer.Option(help="A context of that kubeconfig; its current one by default.")]
 KubeControllers = Annotated[
     str, typer.Option(help="Garbage collection and namespaces of --hub plain: auto, simulated or external.")
+]
+KindImage = Annotated[str, typer.Option(help="Image of the node of --hub kind; kind's own by default.")]
+KindPorts = Annotated[
+    list[int] | None,
+    typer.Option("--kind-port", min=1, max=65_535, help="A node port of --hub kind to map to this host; repeatable."),
 ]
 Port = Annotated[
     int, typer.Option(min=0, max=65_535, help="The hub's port on the loopback address; 0 is any free one.")
@@ -55,6 +62,8 @@ def run(
     kubeconfig: Kubeconfig = None,
     context: Context = "",
     kube_controllers: KubeControllers = "auto",
+    kind_image: KindImage = "",
+    kind_port: KindPorts = None,
     machines: Annotated[str, typer.Option(help="simulated or libvirt.")] = "simulated",
     profile: Annotated[str, typer.Option(help="Machine sizes: default or small.")] = "default",
     seed: Annotated[str, typer.Option(help="Seed of every generated value and of the interleaving.")] = "1",
@@ -76,7 +85,7 @@ def run(
 
     _collect_seldom()
     options = RunOptions(
-        hub=given(hub, kubeconfig, context, kube_controllers),
+        hub=given(hub, kubeconfig, context, kube_controllers, kind_image, kind_port or ()),
         machines=machines,
         profile=profile,
         seed=seed,
@@ -98,6 +107,8 @@ def up(
     kubeconfig: Kubeconfig = None,
     context: Context = "",
     kube_controllers: KubeControllers = "auto",
+    kind_image: KindImage = "",
+    kind_port: KindPorts = None,
     machines: Annotated[str, typer.Option(help="simulated or libvirt.")] = "simulated",
     profile: Annotated[str, typer.Option(help="Machine sizes: default or small.")] = "default",
     seed: Annotated[str, typer.Option(help="Seed of every generated value.")] = "1",
@@ -119,7 +130,7 @@ def up(
         speed=speed,
         port=port,
         connect=connect,
-        hub=given(hub, kubeconfig, context, kube_controllers),
+        hub=given(hub, kubeconfig, context, kube_controllers, kind_image, kind_port or ()),
     )
     raise typer.Exit(up_lab(file, name=name, choice=choice, foreground=foreground))
 

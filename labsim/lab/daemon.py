@@ -62,12 +62,12 @@ def _process() -> dict[str, Any]:
 
 def _open(folder: LabFolder, scenario: Scenario, choice: UpChoice) -> OpenLab:
     from labsim.lab import virtual_machines
-    from labsim.lab.hub_choice import PLAIN
-    from labsim.lab.plain import open_plain_lab
+    from labsim.lab.hub_choice import OUR_OWN
+    from labsim.lab.opening import open_on_cluster
 
     spec, sizes = scenario.spec.lab, sizes_of(choice.profile)
-    if choice.hub.hub == PLAIN:
-        return open_plain_lab(
+    if choice.hub.hub != OUR_OWN.hub:
+        return open_on_cluster(
             spec,
             hub=choice.hub,
             name=folder.name,

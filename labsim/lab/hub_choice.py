@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
 
 from labsim.errors import UsageError
 
-EMBEDDED, PLAIN = "embedded", "plain"
-HUBS = (EMBEDDED, PLAIN)
+EMBEDDED, PLAIN, KIND = "embedded", "plain", "kind"
+HUBS = (EMBEDDED, PLAIN, KIND)
 KUBE_CONTROLLERS = ("auto", "simulated", "external")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class HubChoice:
     """kubeconfig: "" is where kubectl looks; context: "" is its current one. kube_controllers: who collects garbage,
-    ends namespaces and makes the pods of Deployments on the cluster; `auto` looks whether somebody does."""
+    ends namespaces and makes the pods of Deployments on the cluster; `auto` looks whether somebody does.
+    kind_image: of the node, "" for kind's own; kind_ports: node ports that are mapped to this host's loopback."""
 
     hub: str = EMBEDDED
     kubeconfig: str = ""
     context: str = ""
     kube_controllers: str = "auto"
+    kind_image: str = ""
+    kind_ports: tuple[int, ...] = ()
 
     def check(self) -> None:
         """Raises UsageError for a word that means nothing."""
@@ -39,9 +43,23 @@ class HubChoice:
 OUR_OWN = HubChoice()
 
 
-def given(hub: str, kubeconfig: Path | None, context: str, kube_controllers: str) -> HubChoice:
+def given(
+    hub: str,
+    kubeconfig: Path | None,
+    context: str,
+    kube_controllers: str,
+    kind_image: str = "",
+    kind_ports: Iterable[int] = (),
+) -> HubChoice:
     """The choice that the flags of a command make; UsageError for a word that means nothing."""
     path = "" if kubeconfig is None else str(kubeconfig)
-    choice = HubChoice(hub=hub, kubeconfig=path, context=context, kube_controllers=kube_controllers)
+    choice = HubChoice(
+        hub=hub,
+        kubeconfig=path,
+        context=context,
+        kube_controllers=kube_controllers,
+        kind_image=kind_image,
+        kind_ports=tuple(kind_ports),
+    )
     choice.check()
     return choice

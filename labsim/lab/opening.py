@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from labsim.errors import LabError, LabsimError
-from labsim.lab.hub_choice import OUR_OWN, PLAIN, HubChoice
+from labsim.lab.hub_choice import KIND, OUR_OWN, HubChoice
 from labsim.lab.interruption import uninterrupted
 from labsim.lab.lab import Lab, LabOptions
 from labsim.lab.names import Addresses
@@ -96,15 +96,13 @@ def open_lab(
     """A lab whose world is put together, with nothing made yet. Simulated machines run in virtual time unless a speed
     is given; libvirt machines, and labs on a cluster, always in paced time. connect: the hypervisor's URI ("": the
     user's own session). keep: `keep_open` will follow, so what the lab publishes must be reachable from this host."""
-    if hub.hub == PLAIN:
-        from labsim.lab.plain import open_plain_lab
-
+    if hub.hub != OUR_OWN.hub:
         if machines != "simulated":
             raise LabError(
-                f"{machines} machines cannot be used with --hub plain yet",
+                f"{machines} machines cannot be used with --hub {hub.hub} yet",
                 hint="--machines simulated, or --hub embedded",
             )
-        return open_plain_lab(
+        return open_on_cluster(
             spec, hub=hub, name=name, folder=folder, ledger=ledger, sizes=sizes, seed=seed, speed=speed, history=history
         )
     if machines == "libvirt":
@@ -141,6 +139,17 @@ def open_lab(
 
         options = dataclasses.replace(options, addresses=Addresses(hub_ip=LOOPBACK), port_is_free=loopback_port_is_free)
     return OpenLab(Lab(spec, options))
+
+
+def open_on_cluster(spec: LabSpec, *, hub: HubChoice, **options: Any) -> OpenLab:
+    """A lab on the cluster that was chosen; `options` are those of `open_plain_lab`."""
+    if hub.hub == KIND:
+        from labsim.lab.kind import open_kind_lab
+
+        return open_kind_lab(spec, hub=hub, **options)
+    from labsim.lab.plain import open_plain_lab
+
+    return open_plain_lab(spec, hub=hub, **options)
 
 
 def keep_open(opened: OpenLab, speed: float) -> Serving:

@@ -92,9 +92,10 @@ def open_plain_lab(
     speed: float,
     history: IO[bytes] | None = None,
     port: int = 0,
+    goes_with_its_cluster: bool = False,
 ) -> OpenLab:
     """A lab on the cluster of a kubeconfig. LabError, and nothing touched, where the cluster has kinds of its own that
-    we would simulate."""
+    we would simulate. goes_with_its_cluster: the cluster is deleted with the lab, so nothing is taken off it."""
     from labsim.lab.virtual_machines import open_paced_lab
 
     access = ClusterAccess(kubeconfig=hub.kubeconfig_path or default_kubeconfig(), context=hub.context)
@@ -113,11 +114,14 @@ def open_plain_lab(
         "context": access.context,
         "kubeControllers": "external" if external else "simulated",
     }
-    journal.intend(LEDGER_KIND, lab_id, mark=lab_id, detail=detail)
+    if not goes_with_its_cluster:
+        journal.intend(LEDGER_KIND, lab_id, mark=lab_id, detail=detail)
     plain = PlainHub(connection, lab_id, runs_kube_controllers=external)
 
     def leave() -> None:
         plain.close()
+        if goes_with_its_cluster:
+            return
         remove_objects(Entry(kind=LEDGER_KIND, identity=lab_id, mark=lab_id, state=CREATED, detail=detail))
         journal.removed(LEDGER_KIND, lab_id)
 

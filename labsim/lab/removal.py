@@ -12,7 +12,7 @@ def remove_leftovers(path: Path) -> None:
     ledger = Ledger(path)
     if not ledger.pending():
         return
-    from labsim.lab import plain
+    from labsim.lab import kind, plain
     from labsim.machines.libvirt import driver as libvirt
 
-    remove_all(ledger, {**libvirt.removers(), **plain.removers()})
+    remove_all(ledger, {**libvirt.removers(), **plain.removers(), **kind.removers()})

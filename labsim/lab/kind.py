@@ -1,0 +1,88 @@
+"""A lab on a cluster of its own, which kind makes for it and which goes with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import IO
+
+from labsim.errors import LabError
+from labsim.hub.kind.command import KindCommand
+from labsim.hub.kind.configuration import configuration
+from labsim.hub.plain.marks import new_lab_id
+from labsim.lab.hub_choice import PLAIN, HubChoice
+from labsim.lab.interruption import uninterrupted
+from labsim.lab.ledger import Entry, Ledger, Remover
+from labsim.lab.opening import OpenLab
+from labsim.lab.plain import open_plain_lab
+from labsim.lab.sizes import Sizes
+from labsim.model.scenario import LabSpec
+
+LEDGER_KIND = "kind cluster"
+NAME_CHARACTERS = 32  # containers are named after it
+KUBECONFIG = "kind-kubeconfig"
+
+
+def open_kind_lab(
+    spec: LabSpec,
+    *,
+    hub: HubChoice,
+    name: str,
+    folder: Path,
+    ledger: Path,
+    sizes: Sizes,
+    seed: str,
+    speed: float,
+    history: IO[bytes] | None = None,
+    port: int = 0,
+) -> OpenLab:
+    """Create the cluster and a lab on it. LabError where kind or its container runtime is missing."""
+    kind = KindCommand.found()
+    cluster = f"labsim-{new_lab_id(name[:NAME_CHARACTERS])}"
+    folder.mkdir(parents=True, exist_ok=True)
+    kubeconfig = folder / KUBECONFIG
+    journal = Ledger(ledger)
+    detail = {"runtime": kind.runtime, "kubeconfig": str(kubeconfig.resolve())}
+    journal.intend(LEDGER_KIND, cluster, mark=cluster, detail=detail)
+
+    def delete() -> None:
+        kind.delete(cluster, kubeconfig)
+        journal.removed(LEDGER_KIND, cluster)
+
+    try:
+        kind.create(cluster, configuration(cluster, image=hub.kind_image, node_ports=hub.kind_ports), kubeconfig)
+        journal.created(LEDGER_KIND, cluster)
+        opened = open_plain_lab(
+            spec,
+            hub=HubChoice(hub=PLAIN, kubeconfig=str(kubeconfig), kube_controllers="external"),
+            name=name,
+            folder=folder,
+            ledger=ledger,
+            sizes=sizes,
+            seed=seed,
+            speed=speed,
+            history=history,
+            port=port,
+            goes_with_its_cluster=True,
+        )
+    except BaseException as failed:
+        try:
+            with uninterrupted():
+                delete()
+        except LabError as left:
+            reason = failed if isinstance(failed, LabError) else LabError(str(failed))
+            raise LabError(
+                f"{reason.message}; and {left.message}", hint="labsim down removes what is left, once the cause is gone"
+            ) from failed
+        raise
+    opened.at_last(delete)
+    return opened
+
+
+def _remove(entry: Entry) -> None:
+    command = KindCommand(entry.detail["runtime"])
+    if entry.mark in command.clusters():
+        command.delete(entry.mark, Path(entry.detail["kubeconfig"]))
+
+
+def removers() -> dict[str, Remover]:
+    return {LEDGER_KIND: _remove}
