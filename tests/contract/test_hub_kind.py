@@ -1,7 +1,7 @@
 """--hub kind, as far as it goes without a container runtime: what kind is called with, and what is cleaned up.
 
-The real kind, where it is on PATH, runs with a docker that only writes down what it is asked: that shows that kind takes
-our configuration and which container it would start. No cluster was ever started here.
+The real kind, where it is on PATH, runs with a docker that only writes down what it is asked: that shows that kind
+takes our configuration, and which container it would start. No cluster was ever started here.
 """
 
 from __future__ import annotations
