@@ -164,6 +164,7 @@ class History:
         """No line is written any more, though listeners go on hearing: the run that it belongs to is over."""
         self.flush()
         self._sink = None
+        self._wants_all = any(not heard for _, heard in self._listeners)
 
     def flush(self) -> None:
         if self._sink is not None:

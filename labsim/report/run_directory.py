@@ -95,7 +95,11 @@ def judge(path: Path) -> Judgement:
         why = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error
         hint = "name a directory that labsim run made, and whose run has ended"
         raise UsageError(f"{path} is no complete run directory: {why}", hint=hint) from error
-    problems = [f"gap: {line.get('what', '')} at line {line['n']}" for line in lines if line["type"] == "gap"]
+    problems = [
+        f"gap: changes of {line.get('kind')} of {line.get('store')} were not seen, line {line['n']}"
+        for line in lines
+        if line["type"] == "gap"
+    ]
     inconclusive = bool(problems)
     try:
         state = rebuild(lines)

@@ -63,6 +63,19 @@ def test_a_tampered_run_is_found_out(story: Path, tmp_path: Path) -> None:
     assert labsim("check", copy, state=tmp_path, check=1).stdout.startswith("failed")
 
 
+def test_a_run_with_a_gap_is_inconclusive(story: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for path in story.iterdir():
+        if path.is_file():
+            (copy / path.name).write_bytes(path.read_bytes())
+    with (copy / "history.jsonl").open("ab") as history:
+        history.write(b'{"n":999999,"t":1.0,"type":"gap","store":"hub","kind":"Agent"}\n')
+    judged = labsim("check", copy, state=tmp_path, check=3).stdout
+    assert judged.startswith("inconclusive")
+    assert "changes of Agent of hub were not seen" in judged
+
+
 def test_no_secret_is_left_in_a_run_directory(story: Path) -> None:
     for path in story.rglob("*"):
         if path.is_file():
