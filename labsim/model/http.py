@@ -6,7 +6,7 @@ import dataclasses
 import functools
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 import orjson
 
@@ -86,11 +86,18 @@ def request_for_url(
     )
 
 
-@functools.lru_cache(maxsize=16_384)
 def _parts(url: str) -> tuple[str, str, str, tuple[tuple[str, str], ...]]:
-    """Scheme, host, path and decoded query of a URL. Machines ask for the same few again and again."""
-    parts = urlsplit(url)
-    return parts.scheme, parts.netloc, parts.path or "/", tuple(parse_qsl(parts.query, keep_blank_values=True))
+    """Scheme, host, path and decoded query of a URL."""
+    scheme, _, rest = url.partition("#")[0].partition("://")
+    location, _, query = rest.partition("?")
+    host, slash, path = location.partition("/")
+    return scheme, host, slash + path or "/", _pairs(query) if query else ()
+
+
+@functools.lru_cache(maxsize=4096)
+def _pairs(query: str) -> tuple[tuple[str, str], ...]:
+    """A query, decoded. Machines ask the same few again and again."""
+    return tuple(parse_qsl(query, keep_blank_values=True))
 
 
 def query_pairs(query: str) -> Iterator[tuple[str, str]]:

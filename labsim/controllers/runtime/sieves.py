@@ -17,12 +17,18 @@ def metadata_changed(before: Object, after: Object) -> bool:
 def owners_changed(before: Object, after: Object) -> bool:
     """Whether owners, finalizers or the deletion time have changed: what garbage collection looks at."""
     old, new = before["metadata"], after["metadata"]
-    return any(old.get(field) != new.get(field) for field in _METADATA[2:])
+    return bool(
+        old.get("finalizers") != new.get("finalizers")
+        or old.get("ownerReferences") != new.get("ownerReferences")
+        or old.get("deletionTimestamp") != new.get("deletionTimestamp")
+    )
 
 
 def conditions_changed(before: Object, after: Object, *kinds: str) -> bool:
     """Whether one of these conditions has changed."""
-    return any(condition_of(before, kind) != condition_of(after, kind) for kind in kinds)
+    return before.get("status") is not after.get("status") and any(
+        condition_of(before, kind) != condition_of(after, kind) for kind in kinds
+    )
 
 
 def only_whether_it_exists(before: Object, after: Object) -> bool:
