@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from labsim.clock import Scheduler, Timer
 from labsim.discovery.embed import ignition_in_initrd
-from labsim.entropy import Entropy
+from labsim.entropy import Delays, Entropy
 from labsim.guest import effects as guest
 from labsim.guest.fake_system import MachineFacts, system_tree
 from labsim.guest.main import run as guest_program
@@ -60,6 +59,7 @@ class SimulatedMachine:
         self.disks = [SimulatedDisk(disk.name, disk.size_bytes) for disk in spec.disks]
         self._scheduler = scheduler
         self._entropy = entropy.child(f"machine/{spec.uuid}")
+        self._delays = Delays(self._entropy, "http", *REQUEST_DELAY_S)
         self._transport = transport
         self._observe = observe
         self._address = address
@@ -161,12 +161,10 @@ class SimulatedMachine:
         """Begin an effect that takes time. Answers after the machine went down go nowhere: `done` drops them."""
         kind = type(effect)
         if kind is guest.Http:
-            purpose = f"http/{task}/{effect.method}"
-            delay_s = self._entropy.uniform(f"{purpose}/{self._nth(purpose)}", *REQUEST_DELAY_S)
-            send = functools.partial(self._transport, self.spec.name, effect, done)
-            self._scheduler.call_later(delay_s, send, "guest http")
+            now_s = self._scheduler.now()
+            self._scheduler.post_at(now_s + self._delays.of(task, now_s), self._send, (effect, done))
         elif kind is guest.Sleep:
-            self._scheduler.call_later(max(effect.seconds, 0.0), done, "guest sleep")
+            self._scheduler.post_at(self._scheduler.now() + effect.seconds, done, None)
         elif kind is guest.WriteDisk:
             self._write_disk(effect, done)
         elif kind is guest.Reboot:
@@ -175,6 +173,9 @@ class SimulatedMachine:
             self._boot(self.spec.boot_order)
         else:
             raise TypeError(f"{task} yielded {effect!r}, which is no effect of labsim.guest.effects")
+
+    def _send(self, pending: tuple[guest.Http, Done]) -> None:
+        self._transport(self.spec.name, *pending)
 
     def _at_once(self, effect: Any, _task: str) -> Any:
         """The answer of an effect that takes no time, or LATER. Raises OSError as the system would."""
