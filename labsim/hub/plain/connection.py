@@ -199,7 +199,8 @@ class ClusterConnection:
                 retries=False,
             )
         except (urllib3.exceptions.HTTPError, OSError) as problem:
-            raise Unreachable(f"{method} {self.url}{url}: {problem}") from problem
+            reason = str(problem).rpartition(": ")[2]  # what comes before names Python's own objects
+            raise Unreachable(f"{method} {self.url}{url.partition('?')[0]}: {reason}") from problem
 
 
 def _hush_insecure_requests() -> None:
