@@ -28,7 +28,7 @@ def controller() -> Controller:
         "node-provider-id",
         reconcile,
         (
-            Watch(AGENT_MACHINE, own_key, when=_is_ready_after, sieve=_changed_for_its_node),
+            Watch(AGENT_MACHINE, own_key, when=_can_be_named),
             Watch(SECRET, None),
             Watch(DEPLOYMENT, None),
             Watch(HOSTED_CONTROL_PLANE, None),
@@ -36,13 +36,11 @@ def controller() -> Controller:
     )
 
 
-def _is_ready_after(before: Object | None, after: Object | None) -> bool:
+def _can_be_named(before: Object | None, after: Object | None) -> bool:
     """Upstream looks at an AgentMachine that is not ready every 30 s; its becoming ready is an event anyway."""
-    return after is not None and bool(dig(after, "status", "ready"))
-
-
-def _changed_for_its_node(before: Object, after: Object) -> bool:
-    return is_deleting(before) != is_deleting(after) or any(
+    if after is None or not dig(after, "status", "ready"):
+        return False
+    return before is None or any(
         dig(before, *path) != dig(after, *path)
         for path in (("status", "ready"), ("status", "addresses"), ("spec", "providerID"))
     )

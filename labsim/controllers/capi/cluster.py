@@ -20,7 +20,6 @@ from labsim.controllers.runtime.effects import (
     now,
     own_key,
 )
-from labsim.controllers.runtime.sieves import metadata_changed
 from labsim.kube.errors import ApiError
 from labsim.model.kinds import (
     AGENT_CLUSTER,
@@ -65,7 +64,7 @@ def controller() -> Controller:
             Watch(HOSTED_CONTROL_PLANE, _owning_cluster, when=_control_plane_changed),
             Watch(MACHINE_DEPLOYMENT, None),
             Watch(MACHINE_SET, None),
-            Watch(MACHINE, None, sieve=metadata_changed),
+            Watch(MACHINE, None),
         ),
         workers=10,
     )

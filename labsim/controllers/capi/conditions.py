@@ -15,8 +15,6 @@ from labsim.model.objects import Object, condition_of, dig, timestamp
 READY = "Ready"
 ERROR, WARNING, INFO = "Error", "Warning", "Info"
 
-_COMPARED = ("status", "reason", "severity", "message")
-
 
 RANK_TRUE = 4
 
@@ -32,16 +30,24 @@ def set_condition(
     obj: Object, kind: str, status: str, *, now_s: float, reason: str = "", severity: str = "", message: str = ""
 ) -> bool:
     """Set one condition of an object that may be changed; False if it stood there already."""
+    if status != "False":
+        severity = ""
+    present = condition_of(obj, kind)
+    if (
+        present is not None
+        and present["status"] == status
+        and present.get("reason", "") == reason
+        and present.get("message", "") == message
+        and present.get("severity", "") == severity
+    ):
+        return False
     made: Object = {"type": kind, "status": status}
-    if severity and status == "False":
+    if severity:
         made["severity"] = severity
     if reason:
         made["reason"] = reason
     if message:
         made["message"] = message
-    present = condition_of(obj, kind)
-    if present is not None and all(present.get(field, "") == made.get(field, "") for field in _COMPARED):
-        return False
     made["lastTransitionTime"] = timestamp(now_s)
     others = [entry for entry in dig(obj, "status", "conditions", default=()) if entry["type"] != kind]
     obj.setdefault("status", {})["conditions"] = sorted([*others, made], key=_order)

@@ -14,7 +14,6 @@ from labsim.controllers.capi import conditions
 from labsim.controllers.capi.nodes import namespace_of_owner, ready_since
 from labsim.controllers.capi.owners import controller_of
 from labsim.controllers.runtime.effects import Key
-from labsim.controllers.runtime.sieves import metadata_changed
 from labsim.model.objects import (
     Object,
     condition_of,
@@ -63,16 +62,6 @@ def member_of(machine: Object) -> Member:
         ready_rank=UNREPORTED if ready is None else conditions.rank(ready),
         ready_reason="" if ready is None else ready.get("reason", ""),
         ready_severity="" if ready is None else ready.get("severity", ""),
-    )
-
-
-def matters_to_sets(before: Object, after: Object) -> bool:
-    """Whether a MachineSet has to do with a Machine's change: what it counts, chooses its victims by, or propagates."""
-    return (
-        metadata_changed(before, after)
-        or before["spec"] != after["spec"]
-        or condition_status(before, "NodeHealthy") != condition_status(after, "NodeHealthy")
-        or member_of(before) != member_of(after)
     )
 
 

@@ -71,7 +71,7 @@ class MachineHealthChecks:
             self.reconcile,
             (
                 Watch(MACHINE_HEALTH_CHECK, own_key, when=self._check_changed),
-                Watch(MACHINE, self._of_machine, sieve=_machine_matters),
+                Watch(MACHINE, self._of_machine, when=_machine_matters),
                 Watch(NODE, self._of_node, hosted=True, when=self._nodes.observe, sieve=node_matters),
                 Watch(CLUSTER, None),
             ),
@@ -240,9 +240,9 @@ def _report(machine: Object, finding: Finding, *, remediate: bool, now_s: float)
     yield from patch_changes(MACHINE, machine, marked)
 
 
-def _machine_matters(before: Object, after: Object) -> bool:
+def _machine_matters(before: Object | None, after: Object | None) -> bool:
     """Whether a Machine changed in what a health check looks at."""
-    return _of_machine(before) != _of_machine(after)
+    return before is None or after is None or _of_machine(before) != _of_machine(after)
 
 
 def _of_machine(machine: Object) -> tuple[object, ...]:

@@ -28,7 +28,6 @@ from labsim.model.objects import (
     labels_of,
     name_of,
     namespace_of,
-    thaw,
     uid_of,
 )
 
@@ -102,30 +101,19 @@ def _mark_node(node: Object, machine: Object, kubeconfig: str) -> Program[None]:
         wanted[NODE_OWNER_NAME_ANNOTATION] = owner["name"]
     labels: dict[str, Any] = {key: value for key, value in labels_of(machine).items() if is_node_label(key)}
     wanted[NODE_LABELS_ANNOTATION] = ",".join(sorted(labels))
-    before = annotations_of(node)
+    before, present = annotations_of(node), labels_of(node)
     former = [key for key in before.get(NODE_LABELS_ANNOTATION, "").split(",") if key]
-    changed = thaw(node)
-    changed["metadata"].setdefault("annotations", {}).update(wanted)
-    kept = {key: value for key, value in labels_of(node).items() if key in labels or key not in former}
-    changed["metadata"]["labels"] = {**kept, **labels}
+    annotations = {**before, **wanted}
+    changes: dict[str, Any] = {key: None for key in former if key in present and key not in labels}
+    changes.update({key: value for key, value in labels.items() if present.get(key) != value})
     taints = dig(node, "spec", "taints", default=[])
     remaining = [taint for taint in taints if taint["key"] != NODE_UNINITIALIZED_TAINT]
+    if annotations == before and not changes and remaining == taints:
+        return
+    body: Object = {"metadata": {"annotations": annotations, "labels": changes}}
     if remaining != taints:
-        changed["spec"]["taints"] = remaining
-    if changed != node:
-        body = _node_patch(node, changed, former)
-        yield from patch(NODE, "", name_of(node), body, at=kubeconfig)
-
-
-def _node_patch(node: Object, changed: Object, former: list[str]) -> Object:
-    labels: dict[str, Any] = {key: None for key in former if key not in changed["metadata"]["labels"]}
-    labels.update(
-        {key: value for key, value in changed["metadata"]["labels"].items() if labels_of(node).get(key) != value}
-    )
-    body: Object = {"metadata": {"annotations": changed["metadata"]["annotations"], "labels": labels}}
-    if dig(changed, "spec", "taints") != dig(node, "spec", "taints"):
-        body["spec"] = {"taints": changed["spec"]["taints"]}
-    return body
+        body["spec"] = {"taints": remaining}
+    yield from patch(NODE, "", name_of(node), body, at=kubeconfig)
 
 
 def is_node_label(key: str) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from labsim.controllers.capi import conditions, victims
 from labsim.controllers.capi.cloning import MachineMaker
-from labsim.controllers.capi.fleet import Fleet, Member, matters_to_sets
+from labsim.controllers.capi.fleet import Fleet, Member
 from labsim.controllers.capi.machine_links import cluster_matters
 from labsim.controllers.capi.machine_set_status import update_status
 from labsim.controllers.capi.names import (
@@ -15,7 +15,7 @@ from labsim.controllers.capi.names import (
     CLUSTER_NAME_LABEL,
     MACHINE_SET_FINALIZER,
 )
-from labsim.controllers.capi.nodes import readiness_changed
+from labsim.controllers.capi.nodes import node_matters
 from labsim.controllers.capi.owners import controller_of, is_owned_by, is_paused, own
 from labsim.controllers.capi.patching import patch_changes
 from labsim.controllers.capi.propagation import propagate
@@ -35,6 +35,7 @@ from labsim.controllers.runtime.effects import (
     own_key,
     patch,
 )
+from labsim.controllers.runtime.own_writes import OwnWrites
 from labsim.entropy import Entropy
 from labsim.kube.errors import ApiError
 from labsim.model.kinds import AGENT_MACHINE_TEMPLATE, CLUSTER, MACHINE, MACHINE_SET, NODE
@@ -61,6 +62,7 @@ class MachineSets:
     def __init__(self, entropy: Entropy) -> None:
         self._fleet = Fleet()
         self._maker = MachineMaker(entropy)
+        self._own = OwnWrites()
         self._propagated: dict[str, str] = {}  # MachineSet uid: the template that its Machines have been given
 
     def controller(self) -> Controller:
@@ -69,9 +71,9 @@ class MachineSets:
             "machineset",
             self.reconcile,
             (
-                Watch(MACHINE_SET, own_key, when=fleet.set_changed),
-                Watch(MACHINE, fleet.sets_of_machine, when=fleet.machine_changed, sieve=matters_to_sets),
-                Watch(NODE, fleet.sets_of_node, hosted=True, when=fleet.node_changed, sieve=readiness_changed),
+                Watch(MACHINE_SET, own_key, when=self._is_news),
+                Watch(MACHINE, fleet.sets_of_machine, when=fleet.machine_changed),
+                Watch(NODE, fleet.sets_of_node, hosted=True, when=fleet.node_changed, sieve=node_matters),
                 Watch(CLUSTER, self._of_cluster, when=cluster_matters),
                 Watch(AGENT_MACHINE_TEMPLATE, None),
             ),
@@ -81,9 +83,14 @@ class MachineSets:
     def _of_cluster(self, cluster: Object) -> list[Key]:
         return list(self._fleet.sets_in(namespace_of(cluster)))
 
+    def _is_news(self, before: Object | None, after: Object | None) -> bool:
+        self._fleet.set_changed(before, after)
+        return after is None or not self._own.is_echo(after)
+
     def reconcile(self, key: Key) -> Program[Result]:
-        stored = yield from get(MACHINE_SET, key.namespace, key.name)
+        stored = self._own.fresher(key, (yield from get(MACHINE_SET, key.namespace, key.name)))
         if stored is None:
+            self._own.forget(key)
             return DONE
         cluster_name = stored["spec"]["clusterName"]
         cluster = yield from get(CLUSTER, key.namespace, cluster_name)
@@ -103,7 +110,8 @@ class MachineSets:
         if MACHINE_SET_FINALIZER in finalizers_of(machine_set):
             moment = yield from now()
             result = update_status(machine_set, self._fleet, now_s=moment)
-        yield from patch_changes(MACHINE_SET, stored, machine_set)
+        is_done = error is None and result == DONE and not is_deleting(machine_set)
+        yield from patch_changes(MACHINE_SET, stored, machine_set, own=self._own, is_done=is_done)
         if error is not None:
             raise error
         return result

@@ -23,10 +23,6 @@ def ready_since(node: Object | None) -> float | None:
     return parse_timestamp(moment) if moment else 0.0
 
 
-def readiness_changed(before: Object, after: Object) -> bool:
-    return ready_since(before) != ready_since(after)
-
-
 def is_unreachable(node: Object) -> bool:
     """The node's kubelet has stopped reporting."""
     found = condition_of(node, "Ready")

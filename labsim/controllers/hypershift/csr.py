@@ -43,8 +43,8 @@ class SigningRequests:
             reconcile=self.reconcile,
             watches=(
                 Watch(CERTIFICATE_SIGNING_REQUEST, _request_keys, hosted=True, when=_is_for_us),
-                Watch(AGENT_MACHINE, self._vouched, when=self._index, sieve=_moved),
-                Watch(MACHINE, self._vouched, when=self._index, sieve=_moved),
+                Watch(AGENT_MACHINE, self._vouched, when=self._index, sieve=addresses_changed),
+                Watch(MACHINE, self._vouched, when=self._index, sieve=addresses_changed),
             ),
             workers=8,
         )
@@ -141,7 +141,7 @@ def _is_for_us(before: Object | None, after: Object | None, _: str) -> bool:
     return approved is None or approved["reason"] != _APPROVE_REASON or condition_of(before, "Approved") is not None
 
 
-def _moved(before: Object, after: Object) -> bool:
+def addresses_changed(before: Object, after: Object) -> bool:
     """Whether the addresses of a Machine or AgentMachine, which is all that we look at, have changed."""
     return bool(dig(before, "status", "addresses") != dig(after, "status", "addresses"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from labsim.controllers.hypershift.csr import addresses_changed
 from labsim.controllers.hypershift.desired import Condition, merged_conditions
 from labsim.controllers.hypershift.guest_catalog import NODE_WORKLOADS, NodeWorkload
 from labsim.controllers.hypershift.guest_operators import next_look_in_s
@@ -24,7 +25,6 @@ from labsim.controllers.runtime.effects import (
     patch,
 )
 from labsim.controllers.runtime.effects import create as create_object
-from labsim.controllers.runtime.sieves import only_whether_it_exists
 from labsim.entropy import Entropy
 from labsim.kube.errors import ApiError
 from labsim.model.kinds import DAEMON_SET, LEASE, MACHINE, NODE, NODE_POOL, POD
@@ -68,9 +68,10 @@ class GuestNodes:
             reconcile=self.reconcile,
             watches=(
                 Watch(NODE, _node_keys, hosted=True, when=self._note),
-                # Of pods only their coming and going matters, of DaemonSets their templates.
-                Watch(POD, _node_of_pod, hosted=True, when=self._is_lost_node_pod, sieve=only_whether_it_exists),
-                Watch(DAEMON_SET, None, hosted=True, sieve=_is_another_template),
+                Watch(POD, _node_of_pod, hosted=True, when=self._is_lost_node_pod),
+                Watch(DAEMON_SET, None, hosted=True),
+                Watch(MACHINE, None, sieve=addresses_changed),
+                Watch(NODE_POOL, None),
             ),
             workers=16,
         )
@@ -146,12 +147,12 @@ class GuestNodes:
         """The NodePool of a Node, by the Machine that CAPI wrote on it."""
         marks = annotations_of(node)
         place = marks.get("cluster.x-k8s.io/cluster-namespace", "")
-        machine = yield from get(MACHINE, place, marks[MACHINE_ANNOTATION], live=True)
+        machine = yield from get(MACHINE, place, marks[MACHINE_ANNOTATION])
         text = annotations_of(machine).get(NODE_POOL_ANNOTATION, "") if machine is not None else ""
         if not text:
             return None
         key = key_from(text)
-        return (yield from get(NODE_POOL, key.namespace, key.name, live=True))
+        return (yield from get(NODE_POOL, key.namespace, key.name))
 
     def _ensure_pod(self, node: Object, workload: NodeWorkload, owner: str, at: str) -> Program[None]:
         suffix = self._entropy.text(f"pod/{owner}/{workload.name}/{uid_of(node)}")
@@ -256,10 +257,6 @@ def _same_taints(left: list[Object], right: list[Object]) -> bool:
         return {(entry.get("key", ""), entry.get("value", ""), entry.get("effect", "")) for entry in taints}
 
     return shape(left) == shape(right)
-
-
-def _is_another_template(before: Object, after: Object) -> bool:
-    return bool(before["spec"] != after["spec"])
 
 
 def _node_of_pod(pod: Object, owner: str) -> tuple[Key, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Iterable
 
@@ -43,6 +44,7 @@ def infra_id(name: str, entropy: Entropy) -> str:
     return f"{name[:21]}-{entropy.text(f'infra-id/{name}')}"
 
 
+@functools.lru_cache(maxsize=4096)
 def short_hash(text: str) -> str:
     """Eight hex digits: FNV-1a with 32 bits, as HyperShift's template and configuration hashes."""
     value = 0x811C9DC5

@@ -43,7 +43,7 @@ from labsim.controllers.runtime.effects import (
     own_key,
     patch,
 )
-from labsim.controllers.runtime.sieves import conditions_changed, only_whether_it_exists
+from labsim.controllers.runtime.sieves import conditions_changed
 from labsim.entropy import Entropy
 from labsim.model.kinds import (
     AGENT_MACHINE,
@@ -102,7 +102,7 @@ class NodePools:
         fan_out = Controller(
             name="node-pools-of-cluster",
             reconcile=self.wake_pools,
-            watches=(Watch(HOSTED_CLUSTER, own_key), Watch(NODE_POOL, None, sieve=only_whether_it_exists)),
+            watches=(Watch(HOSTED_CLUSTER, own_key), Watch(NODE_POOL, None)),
         )
         return main, fan_out
 

@@ -29,8 +29,3 @@ def conditions_changed(before: Object, after: Object, *kinds: str) -> bool:
     return before.get("status") is not after.get("status") and any(
         condition_of(before, kind) != condition_of(after, kind) for kind in kinds
     )
-
-
-def only_whether_it_exists(before: Object, after: Object) -> bool:
-    """Lets no change through: for a controller that only asks what is there."""
-    return False
