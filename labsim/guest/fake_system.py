@@ -7,6 +7,7 @@ comes out of the same parser as a VM's. The shape is that of a libvirt q35 machi
 from __future__ import annotations
 
 import dataclasses
+import functools
 import ipaddress
 import struct
 
@@ -45,8 +46,8 @@ class MachineFacts:
 def system_tree(facts: MachineFacts) -> tuple[Files, Links]:
     """Files by path, and symbolic links by path. Folders follow from the paths."""
     files: Files = {
-        "/proc/cpuinfo": _cpuinfo(facts),
-        "/proc/meminfo": _meminfo(facts),
+        "/proc/cpuinfo": _cpuinfo(facts.cpus, facts.cpu_model, facts.cpu_mhz, facts.cpu_flags),
+        "/proc/meminfo": _meminfo(facts.memory_mib),
         "/proc/cmdline": facts.command_line.encode() + b"\n",
         "/proc/mounts": b"",
         "/proc/sys/kernel/hostname": facts.hostname.encode() + b"\n",
@@ -73,24 +74,28 @@ def system_tree(facts: MachineFacts) -> tuple[Files, Links]:
     return files, links
 
 
-def _cpuinfo(facts: MachineFacts) -> bytes:
-    flags = " ".join(facts.cpu_flags)
+# Machines of one size have the same: it is made, and kept, once.
+@functools.lru_cache(maxsize=32)
+def _cpuinfo(cpus: int, model: str, mhz: float, cpu_flags: tuple[str, ...]) -> bytes:
+    flags = " ".join(cpu_flags)
     blocks = [
-        f"processor\t: {number}\nvendor_id\t: GenuineIntel\nmodel name\t: {facts.cpu_model}\n"
-        f"cpu MHz\t\t: {facts.cpu_mhz:.3f}\nflags\t\t: {flags}\n"
+        f"processor\t: {number}\nvendor_id\t: GenuineIntel\nmodel name\t: {model}\n"
+        f"cpu MHz\t\t: {mhz:.3f}\nflags\t\t: {flags}\n"
         if number == 0
         else f"processor\t: {number}\n"
-        for number in range(facts.cpus)
+        for number in range(cpus)
     ]
     return "\n".join(blocks).encode()
 
 
-def _meminfo(facts: MachineFacts) -> bytes:
-    installed_kib = facts.memory_mib * 1024
+@functools.lru_cache(maxsize=32)
+def _meminfo(memory_mib: int) -> bytes:
+    installed_kib = memory_mib * 1024
     usable_kib = installed_kib - installed_kib * KERNEL_KIB // KERNEL_OF_KIB
     return f"MemTotal:       {usable_kib} kB\n".encode()
 
 
+@functools.lru_cache(maxsize=32)
 def _dmi_table(memory_mib: int) -> bytes:
     """An SMBIOS table with one memory device."""
     small = memory_mib < 0x7FFF

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import gzip
 import hashlib
 import json
@@ -31,7 +32,9 @@ class IgnitionFailed(Exception):
     """The configuration is wrong, or a source refuses for good: the machine would stop in its emergency shell."""
 
 
+@functools.lru_cache(maxsize=8)
 def parse(data: bytes) -> Config:
+    """The configuration in a file. Machines of one image have the same: not to be changed. Raises IgnitionFailed."""
     try:
         config = json.loads(data)
     except ValueError as error:
@@ -41,6 +44,7 @@ def parse(data: bytes) -> Config:
     return config
 
 
+@functools.lru_cache(maxsize=64)
 def decode_data_url(url: str) -> bytes:
     """The bytes of a `data:` URL, in base64 or percent encoding."""
     head, comma, body = url[len("data:") :].partition(",")
@@ -123,11 +127,16 @@ def fetch(resource: Mapping[str, Any], ca_pem: str) -> Task[bytes]:
         raise IgnitionFailed(f"cannot fetch {source[:80]}: only data, http and https are known")
     if resource.get("compression") == "gzip":
         try:
-            data = gzip.decompress(data)
+            data = _inflated(data)
         except (OSError, EOFError, zlib.error) as error:
             raise IgnitionFailed(f"{source[:80]}: {error}") from error
     _verify(resource, source, data)
     return data
+
+
+@functools.lru_cache(maxsize=32)
+def _inflated(data: bytes) -> bytes:
+    return gzip.decompress(data)
 
 
 def _headers(resource: Mapping[str, Any]) -> dict[str, str]:

@@ -26,20 +26,28 @@ def run(boot: Boot, settings: GuestSettings = UPSTREAM_PACE) -> Task[None]:
     """The whole life of one boot. Returns only where there is nothing to run (no unit that it knows)."""
     yield Log(f"started from {boot.source}")
     try:
-        config, first_boot = yield from _configuration(boot)
-        yield from ignition.write_files(config)
+        program = yield from _program(boot, settings)
     except ignition.IgnitionFailed as failure:
         yield Log(f"failed: {failure}; this machine needs a person", "ignition")
         while True:
             yield Sleep(FOREVER_S)
-    units = ignition.units(config)
+    yield from program
+
+
+def _program(boot: Boot, settings: GuestSettings) -> Task[Task[None]]:
+    """Apply the Ignition; what then runs. (Nobody holds the configuration any longer: it is large.)"""
+    config, first_boot = yield from _configuration(boot)
+    yield from ignition.write_files(config)
     if boot.source == "disk":
-        yield from run_node(settings, first_boot=first_boot)
-    elif "agent.service" in units:
-        options = yield from _agent_options(units["agent.service"], boot)
-        yield from run_agent(options, settings)
-    else:
-        yield Log("the Ignition has no agent.service: nothing to run")
+        return run_node(settings, first_boot=first_boot)
+    agent = ignition.units(config).get("agent.service")
+    if agent is None:
+        return _nothing()
+    return run_agent((yield from _agent_options(agent, boot)), settings)
+
+
+def _nothing() -> Task[None]:
+    yield Log("the Ignition has no agent.service: nothing to run")
 
 
 def _configuration(boot: Boot) -> Task[tuple[ignition.Config, bool]]:

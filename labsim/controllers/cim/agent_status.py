@@ -14,9 +14,11 @@ from labsim.controllers.cim.patching import with_conditions
 from labsim.controllers.cim.rows import Host
 from labsim.controllers.cim.settings import CimSettings
 from labsim.controllers.cim.validations import as_document
-from labsim.model.objects import Object, timestamp
+from labsim.model.objects import Object, annotations_of, timestamp
 
 STATE_PREFIX = "agent.agent-install.openshift.io/"
+INVENTORY_ANNOTATION = STATE_PREFIX + "inventory"
+VALIDATIONS_ANNOTATION = STATE_PREFIX + "validations-info"
 CLUSTER_NAMESPACE_LABEL = "agent-install.openshift.io/clusterdeployment-namespace"
 _STAGES = list(WORKER_STAGES)  # in the status of every Agent: not to be changed
 
@@ -41,9 +43,9 @@ def desired_annotations(host: Host) -> dict[str, str | None]:
     }
     if host.inventory is not None:
         annotations[LABEL_PREFIX + "version"] = "0.1"
-        annotations[STATE_PREFIX + "inventory"] = host.inventory.text
+        annotations[INVENTORY_ANNOTATION] = host.inventory.text
     if host.validations_text:
-        annotations[STATE_PREFIX + "validations-info"] = host.validations_text
+        annotations[VALIDATIONS_ANNOTATION] = host.validations_text
     return annotations
 
 
@@ -69,11 +71,13 @@ def desired_status(
 def adopt_shown(host: Host, shown: Object) -> None:
     """Keep the API server's copies of what the host's row and its Agent both hold: one copy of each, and the next
     pass sees that they are the same without comparing them."""
-    status = shown["status"]
+    status, annotations = shown["status"], annotations_of(shown)
     if status.get("validationsInfo") == host.validations_document:
         host.validations_document = status["validationsInfo"]
+    if annotations.get(VALIDATIONS_ANNOTATION) == host.validations_text:
+        host.validations_text = annotations[VALIDATIONS_ANNOTATION]
     if host.inventory is not None:
-        host.inventory.adopt(status.get("inventory"))
+        host.inventory.adopt(annotations.get(INVENTORY_ANNOTATION), status.get("inventory"))
 
 
 def status_without_host(present: Object, error: ServiceError, now_s: float) -> Object:

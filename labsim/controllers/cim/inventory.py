@@ -120,8 +120,10 @@ class Inventory:
             self._agent_status = _agent_status(orjson.loads(self.text))
         return self._agent_status
 
-    def adopt(self, shown: Object | None) -> None:
-        """Let an equal copy of `agent_status()`, as an Agent shows it, be the only one."""
+    def adopt(self, text: str | None, shown: Object | None) -> None:
+        """Let equal copies of `text` and of `agent_status()`, as an Agent holds them, be the only ones."""
+        if text is not None and text == self.text:
+            self.text = text
         if shown is not None and shown == self._agent_status:
             self._agent_status = shown
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable
 from typing import Any
@@ -134,7 +135,7 @@ class StepReplies:
             bool(document.get("is_success")),
             _text(document, "url"),
             _text(document, "download_error"),
-            _text(document, "ignition"),
+            _one_copy(_text(document, "ignition")),
         )
         if not answer.same(host.api_vip):
             self._database.update_host(host, now_s, api_vip=answer)
@@ -148,6 +149,12 @@ class StepReplies:
         if digest != host.connectivity:
             _decoded(output, "connectivity")
             self._database.update_host(host, now_s, connectivity=digest)
+
+
+@functools.lru_cache(maxsize=16)
+def _one_copy(text: str) -> str:
+    """The same text object for equal texts: all hosts of a cluster fetch the same Ignition."""
+    return text
 
 
 def _digest(output: str) -> bytes:

@@ -127,24 +127,24 @@ def check_connectivity(_context: StepContext, _access: ServiceAccess, arguments:
         ]
         for host in hosts
     ]
-    round_trips = iter((yield Ping(tuple(address for found in targets for _, address in found))))
+    round_trips = iter((yield Ping(tuple([address for found in targets for _, address in found]))))
     neighbours = _neighbours((yield from read_text("/proc/net/arp", "")))
     networks = _own_networks((yield from read_interfaces()))
-    remote = [
-        _remote_host(
-            str(host.get("host_id", "")),
-            tuple(
-                (*_outgoing(networks, address), address, next(round_trips), mac, neighbours.get(address, ""))
-                for mac, address in found
-            ),
-        )
-        for host, found in zip(hosts, targets, strict=True)
-    ]
+    remote: list[str] = []
+    for host, found in zip(hosts, targets, strict=True):
+        reached: list[_Reached] = []
+        for mac, address in found:
+            nic, own_address = _outgoing(networks, address)
+            seen_mac = neighbours.get(address)
+            neighbour = None if seen_mac is None else (own_address, seen_mac, seen_mac == mac.lower())
+            reached.append((nic, address, next(round_trips), neighbour))
+        remote.append(_remote_host(str(host.get("host_id", "")), tuple(reached)))
     return StepResult('{"remote_hosts":[' + ",".join(remote) + "]}")
 
 
-# NIC, its address, the remote address, round trip in ms or None, MAC by its host, MAC by the neighbour table or "".
-_Reached = tuple[str, str, str, float | None, str, str]
+# NIC, remote address, round trip in ms or None, and what the neighbour table says of the address, or None: the NIC's
+# address, the MAC, and whether the host has that.
+_Reached = tuple[str, str, float | None, tuple[str, str, bool] | None]
 
 
 @functools.lru_cache(maxsize=8192)
@@ -152,21 +152,22 @@ def _remote_host(host_id: str, addresses: tuple[_Reached, ...]) -> str:
     """What was found about one host, as JSON. Hosts of one network find the same about each other."""
     layer2: list[dict[str, Any]] = []
     layer3: list[dict[str, Any]] = []
-    for nic, own_address, address, round_trip, mac, seen_mac in addresses:
+    for nic, address, round_trip, neighbour in addresses:
         entry: dict[str, Any] = {"outgoing_nic": nic, "remote_ip_address": address}
         if round_trip is not None:
             entry |= {"successful": True, "average_rtt_ms": round_trip}
         else:
             entry["packet_loss_percentage"] = 100
         layer3.append(entry)
-        if seen_mac:
+        if neighbour is not None:
+            own_address, seen_mac, successful = neighbour
             layer2.append(
                 {
                     "outgoing_nic": nic,
                     "outgoing_ip_address": own_address,
                     "remote_ip_address": address,
                     "remote_mac": seen_mac,
-                    "successful": seen_mac == mac.lower(),
+                    "successful": successful,
                 }
             )
     return json_output({"host_id": host_id, "l2_connectivity": layer2, "l3_connectivity": layer3, "mtu_report": []})

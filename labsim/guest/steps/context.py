@@ -47,5 +47,8 @@ def json_argument(arguments: list[str]) -> Any:
     return json.loads(arguments[0])
 
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
+
+
 def json_output(document: Any) -> str:
-    return json.dumps(document, separators=(",", ":"))
+    return _ENCODER.encode(document)

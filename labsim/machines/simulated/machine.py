@@ -67,7 +67,6 @@ class SimulatedMachine:
         self._tasks: TaskScheduler | None = None
         self._files: dict[str, bytes] = {}
         self._links: dict[str, str] = {}
-        self._dirs: dict[str, set[str]] = {}
         self._boots = 0
         self._system_version = 0
         self._booted_from = ""
@@ -148,9 +147,6 @@ class SimulatedMachine:
         )
         self._files, self._links = system_tree(facts)
         self._files["/proc/cmdline"] = boot.command_line.encode() + b"\n"
-        self._dirs = {}
-        for path in (*self._files, *self._links):
-            self._add_to_parents(path)
         tasks = TaskScheduler(self._perform, self._task_failed, self._at_once)
         self._tasks = tasks
         tasks.start(guest_program(boot), "main")
@@ -268,24 +264,15 @@ class SimulatedMachine:
         if self._booted_from == "disk" and path.startswith("/var/lib/"):
             self.disks[0].files[path] = data
             return
-        if path not in self._files:
-            self._add_to_parents(path)
         self._files[path] = data
         if not path.startswith(RUNTIME_FILES):
             self._system_version += 1
 
     def _list(self, path: str) -> tuple[str, ...] | None:
-        names = self._dirs.get(self._links_resolved(path).rstrip("/") or "/")
-        return None if names is None else tuple(sorted(names))
-
-    def _add_to_parents(self, path: str) -> None:
-        while path not in ("/", ""):
-            parent, _, name = path.rpartition("/")
-            names = self._dirs.setdefault(parent or "/", set())
-            if name in names:
-                return
-            names.add(name)
-            path = parent
+        """The names in a folder; None where there is none. Folders follow from the paths of what is in them."""
+        start = self._links_resolved(path).rstrip("/") + "/"
+        inside = [entry for entry in (*self._files, *self._links) if entry.startswith(start)]
+        return tuple(sorted({entry[len(start) :].partition("/")[0] for entry in inside})) or None
 
     # -- evidence -----------------------------------------------------------------------------------------------------
 

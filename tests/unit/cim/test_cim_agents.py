@@ -85,6 +85,16 @@ def test_what_people_want_reaches_the_host(known: CimWorld) -> None:
     assert "Host mine: updated approved to true" in events
 
 
+def test_a_row_and_its_agent_hold_one_copy_of_what_both_show(known: CimWorld) -> None:
+    known.patch_agent({"approved": True})
+    known.run(10)
+    (host,) = known.cim.database.hosts.values()
+    agent = known.agent()
+    assert host.inventory is not None
+    assert host.validations_document is agent["status"]["validationsInfo"]
+    assert host.inventory.agent_status() is agent["status"]["inventory"]
+
+
 def test_an_installing_host_skips_most_of_its_spec_without_a_word() -> None:
     service = Service()
     host = service.host_in("installing-in-progress", stage="Installing")

@@ -9,7 +9,7 @@ import pytest
 
 from labsim.clock import EventQueue
 from labsim.entropy import Entropy
-from labsim.guest.effects import Boot, Http, HttpAnswer, Log, Sleep, Task, WriteDisk
+from labsim.guest.effects import Boot, Http, HttpAnswer, ListDir, Log, Sleep, Task, WriteDisk, WriteFile
 from labsim.machines.contract import machine as specification
 from labsim.machines.driver import BootSource
 from labsim.machines.simulated import machine as simulated
@@ -79,3 +79,25 @@ def test_an_answer_that_comes_after_the_power_went_goes_nowhere(monkeypatch: pyt
     machine.stop()
     sent[0](HttpAnswer(200, {}, b""))
     assert b"answered" not in machine.console
+
+
+def test_folders_follow_from_what_is_in_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    listed: dict[str, object] = {}
+
+    def program(boot: Boot) -> Task[None]:
+        del boot
+        yield WriteFile("/etc/kubernetes/manifests/proxy.yaml", b"{}")
+        for path in ("/etc/kubernetes", "/etc/kubernetes/manifests/", "/sys/class/net", "/nowhere"):
+            try:
+                listed[path] = yield ListDir(path)
+            except FileNotFoundError as error:
+                listed[path] = error.filename
+
+    _, queue, _ = machine_running(program, monkeypatch)
+    run_for(queue, ISO_BOOT_S[1])
+    assert listed == {
+        "/etc/kubernetes": ("manifests",),
+        "/etc/kubernetes/manifests/": ("proxy.yaml",),
+        "/sys/class/net": ("enp1s0",),
+        "/nowhere": "/nowhere",
+    }

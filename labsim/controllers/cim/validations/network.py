@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import ipaddress
 from collections.abc import Callable
 from urllib.parse import unquote, urlsplit
@@ -164,6 +165,7 @@ def no_ip_collisions(context: ValidationContext) -> Outcome:
     return SUCCESS, f"Skipping validation for day 2 host {context.host.id}"
 
 
+@functools.lru_cache(maxsize=16)
 def passes_without_dns(filtered_ignition: str) -> bool:
     """Whether the cluster's own Ignition makes its names known to the nodes, so that no DNS entries are needed."""
     try:
