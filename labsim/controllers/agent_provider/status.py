@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from labsim.controllers.capi.conditions import ERROR, INFO, WARNING, mark_false, mark_true, summarize
-from labsim.model.objects import Object, condition_of, condition_status
+from labsim.model.objects import Object, condition_status, dig
 
 RESERVED = "AgentReserved"
 INSTALLED = "Installed"
@@ -32,8 +32,9 @@ def without_agent(agent_machine: Object, error: str, *, now_s: float) -> None:
 def from_agent(agent_machine: Object, agent: Object, *, now_s: float) -> None:
     """What the claimed Agent reports."""
     mark_true(agent_machine, RESERVED, now_s=now_s)
+    reported = {entry["type"]: entry for entry in dig(agent, "status", "conditions", default=())}
     for kind, source in FOLLOWING:
-        found = condition_of(agent, source)
+        found = reported.get(source)
         if found is not None and found["status"] == "True":
             mark_true(agent_machine, kind, now_s=now_s)
             continue

@@ -102,7 +102,8 @@ def summarize(
     `count_steps` makes the message "N of M completed"; `count_only` allows that only while no other kind of condition
     is there, and makes M the number of those.
     """
-    present: list[Any] = [found for kind in kinds if (found := condition_of(obj, kind)) is not None]
+    by_kind = {entry["type"]: entry for entry in dig(obj, "status", "conditions", default=())}
+    present: list[Any] = [by_kind[kind] for kind in kinds if kind in by_kind]
     if not present:
         return False
     total = len(kinds)
