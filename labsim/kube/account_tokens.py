@@ -19,7 +19,7 @@ from labsim.kube.users import User
 from labsim.model.kinds import SERVICE_ACCOUNT, Kind
 from labsim.model.objects import Object, timestamp
 
-ISSUER = "https://kubernetes.default.svc.cluster.local"
+ISSUER = "https://kubernetes.default.svc"
 DEFAULT_S, SHORTEST_S, LONGEST_S = 3600, 600, 1 << 32
 _TOKEN_REQUEST = Kind("authentication.k8s.io", "v1", "TokenRequest", "tokenrequests", True)
 _HEADER = {"alg": "HS256", "typ": "JWT"}
@@ -43,7 +43,7 @@ class AccountTokens:
         spec.setdefault("boundObjectRef", None)
         if not spec.get("audiences"):
             spec["audiences"] = [ISSUER]
-        _check_lasting(name, lasting_s)
+        _check_lasting(lasting_s)
         now_s = int(self._server.clock.now())
         self._issued += 1
         claims = {
@@ -59,7 +59,8 @@ class AccountTokens:
             "nbf": now_s,
             "sub": f"system:serviceaccount:{namespace}:{name}",
         }
-        metadata = {"name": name, "namespace": namespace, "creationTimestamp": timestamp(now_s)}
+        metadata = {"name": name, "namespace": namespace, "uid": account["metadata"]["uid"]}
+        metadata["creationTimestamp"] = timestamp(now_s)
         status = {"token": self._signed(claims), "expirationTimestamp": timestamp(now_s + lasting_s)}
         made = {"kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1", "metadata": metadata}
         return {**made, "spec": spec, "status": status}
@@ -108,7 +109,7 @@ class AccountTokens:
         return claims
 
 
-def _check_lasting(name: str, lasting_s: Any) -> None:
+def _check_lasting(lasting_s: Any) -> None:
     if not isinstance(lasting_s, int) or lasting_s < SHORTEST_S:
         text = "may not specify a duration less than 10 minutes"
     elif lasting_s > LONGEST_S:
@@ -116,7 +117,7 @@ def _check_lasting(name: str, lasting_s: Any) -> None:
     else:
         return
     problem = cause("FieldValueInvalid", f"Invalid value: {lasting_s}: {text}", "spec.expirationSeconds")
-    raise invalid(_TOKEN_REQUEST, name, [problem])
+    raise invalid(_TOKEN_REQUEST, "", [problem])
 
 
 def _encoded(data: bytes) -> bytes:

@@ -44,13 +44,12 @@ def _rule(verbs: Sequence[str], groups: Sequence[str], resources: Sequence[str])
 
 _EVERYTHING: list[Object] = [_rule(["*"], ["*"], ["*"]), {"verbs": ["*"], "nonResourceURLs": ["*"]}]
 _READ_ALL: list[Object] = [_rule(READ, ["*"], ["*"])]
-_REVIEWS = _rule(
-    ["create"],
-    ["authorization.k8s.io", "authentication.k8s.io"],
-    ["selfsubjectaccessreviews", "selfsubjectrulesreviews", "selfsubjectreviews"],
-)
+_REVIEWS = [
+    _rule(["create"], ["authorization.k8s.io"], ["selfsubjectaccessreviews", "selfsubjectrulesreviews"]),
+    _rule(["create"], ["authentication.k8s.io"], ["selfsubjectreviews"]),
+]
 _DISCOVERY_PATHS = ["/api", "/api/*", "/apis", "/apis/*", "/openapi", "/openapi/*"]
-_PUBLIC_PATHS = ["/healthz", "/healthz/*", "/livez", "/livez/*", "/readyz", "/readyz/*", "/version", "/version/"]
+_PUBLIC_PATHS = ["/healthz", "/livez", "/readyz", "/version", "/version/"]
 _JOINING = [_rule(["create", *READ], ["certificates.k8s.io"], ["certificatesigningrequests"])]
 _NODES = [
     *_JOINING,
@@ -62,18 +61,24 @@ _NODES = [
     _rule(READ, [""], ["services", "configmaps", "secrets", "persistentvolumeclaims", "serviceaccounts"]),
     _rule([*READ, *WRITE], ["coordination.k8s.io"], ["leases"]),
 ]
-# Rights that come with a group, whatever is stored.
-_OF_GROUPS: dict[str, list[Object]] = {
+_PUBLIC: list[Object] = [{"verbs": ["get"], "nonResourceURLs": _PUBLIC_PATHS}]
+_DISCOVERY: list[Object] = [{"verbs": ["get"], "nonResourceURLs": [*_DISCOVERY_PATHS, *_PUBLIC_PATHS]}]
+# Rights that come with a group, whatever is stored, by the role that gives them.
+GROUP_ROLES: dict[str, list[tuple[str, list[Object]]]] = {
     "system:authenticated": [
-        _REVIEWS,
-        {"verbs": ["get"], "nonResourceURLs": [*_DISCOVERY_PATHS, *_PUBLIC_PATHS]},
+        ("system:basic-user", _REVIEWS),
+        ("system:discovery", _DISCOVERY),
+        ("system:public-info-viewer", _PUBLIC),
     ],
-    "system:unauthenticated": [{"verbs": ["get"], "nonResourceURLs": _PUBLIC_PATHS}],
-    "system:nodes": _NODES,
-    "system:bootstrappers": _JOINING,
+    "system:unauthenticated": [("system:public-info-viewer", _PUBLIC)],
+    "system:nodes": [("node", _NODES)],
+    "system:bootstrappers": [("node-bootstrapper", _JOINING)],
     # A node of a hosted cluster joins with the token of this account of the machine-config-operator.
-    "system:serviceaccounts:openshift-machine-config-operator": _JOINING,
-    VIEWERS: _READ_ALL,
+    "system:serviceaccounts:openshift-machine-config-operator": [("node-bootstrapper", _JOINING)],
+    VIEWERS: [(VIEWERS, _READ_ALL)],
+}
+_OF_GROUPS: dict[str, list[Object]] = {
+    group: [rule for _, rules in roles for rule in rules] for group, roles in GROUP_ROLES.items()
 }
 _WORKLOADS = ("", "apps", "coordination.k8s.io")
 # Default ClusterRoles that bindings may name although nobody has stored them.
@@ -109,6 +114,39 @@ class Authorizer:
             return True
         return any(_covers(rule, wanted) for rule in self._bound_rules(user, wanted.namespace))
 
+    def reason(self, user: User, wanted: Attributes) -> str:
+        """Why a user may do something, as RBAC tells it; "" for administrators, who are not asked about."""
+        if "system:masters" in user.groups:
+            return ""
+        for group in user.groups:
+            for role, rules in GROUP_ROLES.get(group, ()):
+                if any(_covers(rule, wanted) for rule in rules):
+                    return f'RBAC: allowed by ClusterRoleBinding "{role}" of ClusterRole "{role}" to Group "{group}"'
+        for binding, namespace in self._bindings(user, wanted.namespace):
+            reference = binding["roleRef"]
+            if any(_covers(rule, wanted) for rule in self._role_rules(reference, namespace)):
+                name = binding["metadata"]["name"] + (f"/{namespace}" if namespace else "")
+                kind = "RoleBinding" if namespace else "ClusterRoleBinding"
+                to = _subject(binding, user)
+                return f'RBAC: allowed by {kind} "{name}" of {reference["kind"]} "{reference["name"]}" to {to}'
+        return ""
+
+    def missing_roles(self, user: User, wanted: Attributes) -> str:
+        """What a refusal says of bindings to roles that are not there."""
+        found = []
+        for binding, namespace in self._bindings(user, wanted.namespace):
+            kind, name = binding["roleRef"].get("kind"), binding["roleRef"].get("name", "")
+            role_kind = ROLE if kind == "Role" else CLUSTER_ROLE
+            if kind != "Role" and name in _DEFAULT_ROLES:
+                continue
+            try:
+                self._server.get(role_kind, namespace if kind == "Role" else "", name)
+            except ApiError:
+                found.append(f'{str(kind).lower()}.rbac.authorization.k8s.io "{name}" not found')
+        if len(found) > 1:
+            return f"RBAC: [{', '.join(found)}]"
+        return f"RBAC: {found[0]}" if found else ""
+
     def rules(self, user: User, namespace: str) -> list[Object]:
         """All rules that hold for a user in a namespace (and at the cluster scope)."""
         if "system:masters" in user.groups:
@@ -117,13 +155,18 @@ class Authorizer:
         return [*own, *self._bound_rules(user, namespace)]
 
     def _bound_rules(self, user: User, namespace: str) -> Iterator[Object]:
+        for binding, place in self._bindings(user, namespace):
+            yield from self._role_rules(binding["roleRef"], place)
+
+    def _bindings(self, user: User, namespace: str) -> Iterator[tuple[Object, str]]:
+        """The bindings of a user, each with its namespace ("" for one of the whole cluster)."""
         for binding in self._server.list(CLUSTER_ROLE_BINDING)[0]:
-            if _is_subject(binding, user):
-                yield from self._role_rules(binding["roleRef"], "")
+            if _subject(binding, user):
+                yield binding, ""
         if namespace:
             for binding in self._server.list(ROLE_BINDING, namespace)[0]:
-                if _is_subject(binding, user):
-                    yield from self._role_rules(binding["roleRef"], namespace)
+                if _subject(binding, user):
+                    yield binding, namespace
 
     def _role_rules(self, reference: Object, namespace: str) -> Sequence[Object]:
         name = reference.get("name", "")
@@ -148,17 +191,18 @@ def forbidden_message(user: User, wanted: Attributes) -> str:
     )
 
 
-def forbidden_error(user: User, wanted: Attributes) -> ApiError:
-    """The 403 for a request that the user may not make."""
+def forbidden_error(user: User, wanted: Attributes, reason: str = "") -> ApiError:
+    """The 403 for a request that the user may not make; `reason` is what kept RBAC from allowing it."""
+    told = forbidden_message(user, wanted) + (f": {reason}" if reason else "")
     if wanted.path:
-        return ApiError(403, "Forbidden", f"forbidden: {forbidden_message(user, wanted)}", {})
+        return ApiError(403, "Forbidden", f"forbidden: {told}", {})
     qualified = f"{wanted.resource}.{wanted.group}" if wanted.group else wanted.resource
     details = {"name": wanted.name, "group": wanted.group, "kind": wanted.resource}
     what = f'{qualified} "{wanted.name}"' if wanted.name else qualified
     return ApiError(
         403,
         "Forbidden",
-        f"{what} is forbidden: {forbidden_message(user, wanted)}",
+        f"{what} is forbidden: {told}",
         {key: value for key, value in details.items() if value},
     )
 
@@ -184,13 +228,15 @@ def _path_matches(pattern: str, path: str) -> bool:
     return pattern in ("*", path) or (pattern.endswith("*") and path.startswith(pattern[:-1]))
 
 
-def _is_subject(binding: Object, user: User) -> bool:
+def _subject(binding: Object, user: User) -> str:
+    """As whom a binding means a user: `User "alice"`; "" where it does not."""
     for subject in binding.get("subjects") or ():
         kind, name = subject.get("kind"), subject.get("name")
+        place = subject.get("namespace", "")
         if kind == "User" and name == user.name:
-            return True
+            return f'User "{name}"'
         if kind == "Group" and name in user.groups:
-            return True
-        if kind == "ServiceAccount" and user.name == f"system:serviceaccount:{subject.get('namespace', '')}:{name}":
-            return True
-    return False
+            return f'Group "{name}"'
+        if kind == "ServiceAccount" and user.name == f"system:serviceaccount:{place}:{name}":
+            return f'ServiceAccount "{name}/{place}"'
+    return ""

@@ -160,9 +160,14 @@ def patch_body(request: Request, *, builtin: bool) -> tuple[str, Any]:
 
 def _apply_document(body: bytes) -> Any:
     try:
-        return _yaml(body)
+        document = _yaml(body)
     except yaml.YAMLError as problem:
-        raise bad_request(f"error decoding YAML: {_go_yaml_problem(problem)}") from problem
+        text = f"error converting YAML to JSON: {_go_yaml_problem(problem)}"
+        raise bad_request(f"error decoding YAML: {text}") from problem
+    if document is not None and not isinstance(document, dict):
+        text = f"cannot unmarshal {go_json.kind_of(document)} into Go value of type map[string]interface {{}}"
+        raise bad_request(f"error decoding YAML: error unmarshaling JSON: while decoding JSON: json: {text}")
+    return document or {}
 
 
 def _patch_document(kind: str, body: bytes) -> Any:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import orjson
 
-from labsim.kube.cel import syntax_problem
+from labsim.kube.definition_rules import rule_problems, total_cost_problem
 from labsim.kube.errors import cause
 from labsim.kube.schema_nodes import node_of
 
@@ -24,22 +25,24 @@ def schema_problems(schema: Mapping[str, Any], path: str) -> Iterator[Cause]:
         return
     if schema.get("type") is None:
         yield cause("FieldValueRequired", "Required value: must not be empty at the root", f"{path}.type")
-    yield from _node_problems(schema, path, at_root=True)
+    causes = list(_node_problems(schema, path, at_root=True))
+    yield from total_cost_problem(causes, path)
+    yield from causes
 
 
 def _node_problems(schema: Mapping[str, Any], path: str, *, at_root: bool = False) -> Iterator[Cause]:
+    if "$ref" in schema:
+        yield cause("FieldValueForbidden", "Forbidden: $ref is not supported", f"{path}.$ref")
+        return
     loose = schema.get(_INT_OR_STRING) or schema.get("x-kubernetes-preserve-unknown-fields")
     if not at_root and not schema.get("type") and not loose:
         text = "Required value: must not be empty for specified object fields"
         yield cause("FieldValueRequired", text, f"{path}.type")
+    yield from _shape_problems(schema, path)
     yield from _list_problems(schema, path)
     if "default" in schema and schema["default"] is not None:
         yield from _default_problems(schema, path)
-    for index, rule in enumerate(schema.get("x-kubernetes-validations") or ()):
-        here = f"{path}.x-kubernetes-validations[{index}].rule"
-        problem = _rule_problem(schema, str(rule.get("rule", "")))
-        if problem:
-            yield cause("FieldValueInvalid", f"Invalid value: {problem}", here)
+    yield from rule_problems(schema, path, at_root=at_root)
     for junctor in ("allOf", "anyOf", "oneOf"):
         for index, part in enumerate(schema.get(junctor) or ()):
             if not _is_int_or_string(schema, junctor):
@@ -47,12 +50,76 @@ def _node_problems(schema: Mapping[str, Any], path: str, *, at_root: bool = Fals
     if isinstance(schema.get("not"), Mapping):
         yield from _inside_problems(schema["not"], f"{path}.not")
     for key, child in (schema.get("properties") or {}).items():
-        if not (at_root and key == "metadata"):
-            yield from _node_problems(child, f"{path}.properties[{key}]")
+        here = f"{path}.properties[{key}]"
+        if at_root and key == "metadata":
+            if not set(child.get("properties") or ()) <= {"name", "generateName"}:
+                text = (
+                    "must not specify anything other than name and generateName, but metadata is implicitly specified"
+                )
+                yield cause("FieldValueForbidden", f"Forbidden: {text}", here)
+        elif at_root and key in ("apiVersion", "kind") and child.get("type") != "string":
+            shown = orjson.dumps(child.get("type", "")).decode()
+            yield cause("FieldValueInvalid", f"Invalid value: {shown}: must be string", f"{here}.type")
+        else:
+            yield from _node_problems(child, here)
     if isinstance(schema.get("items"), Mapping):
         yield from _node_problems(schema["items"], f"{path}.items")
     if isinstance(schema.get("additionalProperties"), Mapping):
         yield from _node_problems(schema["additionalProperties"], f"{path}.additionalProperties")
+
+
+_TYPES = ("array", "boolean", "integer", "number", "object", "string")
+
+
+def _shape_problems(schema: Mapping[str, Any], path: str) -> Iterator[Cause]:
+    """What a schema may not say of itself."""
+    kind = schema.get("type")
+    if kind and kind not in _TYPES:
+        yield _unsupported(kind, _TYPES, f"{path}.type")
+    if kind == "array" and schema.get("items") is None:
+        yield cause("FieldValueRequired", "Required value: must be specified", f"{path}.items")
+    if schema.get("properties") and schema.get("additionalProperties") not in (None, False):
+        text = "Forbidden: additionalProperties and properties are mutual exclusive"
+        yield cause("FieldValueForbidden", text, f"{path}.additionalProperties")
+    if schema.get("uniqueItems"):
+        text = "Forbidden: uniqueItems cannot be set to true since the runtime complexity becomes quadratic"
+        yield cause("FieldValueForbidden", text, f"{path}.uniqueItems")
+    keeps = schema.get("x-kubernetes-preserve-unknown-fields")
+    if schema.get("x-kubernetes-embedded-resource") and not keeps and not schema.get("properties"):
+        text = (
+            "must not be empty if x-kubernetes-embedded-resource is true without x-kubernetes-preserve-unknown-fields"
+        )
+        yield cause("FieldValueRequired", f"Required value: {text}", f"{path}.properties")
+    map_type = schema.get("x-kubernetes-map-type")
+    if map_type is not None and map_type not in ("atomic", "granular"):
+        yield _unsupported(map_type, ("atomic", "granular"), f"{path}.x-kubernetes-map-type")
+    list_type = schema.get("x-kubernetes-list-type")
+    if list_type is not None and list_type not in ("atomic", "set", "map"):
+        yield _unsupported(list_type, ("atomic", "set", "map"), f"{path}.x-kubernetes-list-type")
+    elif list_type is not None and kind != "array":
+        shown = orjson.dumps(kind or "").decode()
+        text = f"Invalid value: {shown}: must be array if x-kubernetes-list-type is specified"
+        yield cause("FieldValueInvalid", text, f"{path}.type")
+    yield from _pattern_problems(schema.get("pattern"), f"{path}.pattern")
+
+
+def _pattern_problems(pattern: Any, path: str) -> Iterator[Cause]:
+    """Only what Python and Go agree on being no regular expression."""
+    if not isinstance(pattern, str):
+        return
+    try:
+        re.compile(pattern)
+    except re.error as problem:
+        if "unterminated subpattern" not in problem.msg and "missing )" not in problem.msg:
+            return
+        text = f"must be a valid regular expression, but isn't: error parsing regexp: missing closing ): `{pattern}`"
+        yield cause("FieldValueInvalid", f"Invalid value: {orjson.dumps(pattern).decode()}: {text}", path)
+
+
+def _unsupported(value: Any, supported: tuple[str, ...], path: str) -> Cause:
+    listed = ", ".join(f'"{name}"' for name in supported)
+    shown = orjson.dumps(value).decode()
+    return cause("FieldValueNotSupported", f"Unsupported value: {shown}: supported values: {listed}", path)
 
 
 def _is_int_or_string(schema: Mapping[str, Any], junctor: str) -> bool:
@@ -114,19 +181,3 @@ def _default_problems(schema: Mapping[str, Any], path: str) -> Iterator[Cause]:
     node.settle(settled)
     for found in node.problems(settled, None, ""):
         yield {**found, "field": here + (found["field"] if found["field"] != "<nil>" else "")}
-
-
-def _rule_problem(schema: Mapping[str, Any], rule: str) -> str:
-    """What is wrong with a rule: its syntax, or a field of something that has none."""
-    if not rule.strip():
-        return "rule is not specified"
-    problem = syntax_problem(rule)
-    if problem:
-        return f"{orjson.dumps({'Rule': rule}).decode()}: compilation failed: {problem}"
-    if schema.get("type") in ("integer", "string", "boolean", "number") and "self." in rule:
-        called = rule.partition("self.")[2].lstrip()
-        name = "".join(letter if letter.isalnum() or letter == "_" else " " for letter in called).split(" ")[0]
-        if not called[len(name) :].lstrip().startswith("("):
-            text = f"compilation failed: type '{schema['type']}' does not support field selection"
-            return f"{orjson.dumps({'Rule': rule}).decode()}: {text}"
-    return ""

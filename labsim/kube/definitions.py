@@ -15,6 +15,7 @@ from labsim.kube.users import User
 from labsim.model.objects import Object, dig
 
 CLEANUP_FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
+_COLUMN_FORMATS = ("byte", "date", "date-time", "double", "float", "int32", "int64", "password")
 _COLUMN_TYPES = ("boolean", "date", "integer", "number", "string")
 _SIMPLE_PATH = re.compile(r"\.[A-Za-z_][-\w]*(\.[A-Za-z_][-\w]*)*")
 _PROTECTED = (".k8s.io", ".kubernetes.io")
@@ -33,8 +34,9 @@ def complete_definition(obj: Object, old: Object | None, _user: User) -> None:
     spec = obj.setdefault("spec", {})
     names = spec.setdefault("names", {})
     kind = str(names.get("kind", ""))
-    names.setdefault("singular", kind.lower())
-    names.setdefault("listKind", f"{kind}List")
+    if kind:
+        names.setdefault("singular", kind.lower())
+        names.setdefault("listKind", f"{kind}List")
     spec.setdefault("conversion", {}).setdefault("strategy", "None")
     if spec.get("preserveUnknownFields") is False:
         del spec["preserveUnknownFields"]
@@ -84,6 +86,15 @@ def _problems(obj: Object, old: Object | None) -> Iterator[Cause]:
 def _name_problems(group: str, names: Object) -> Iterator[Cause]:
     for text in subdomain_problems(group):
         yield _invalid(group, text, "spec.group")
+    if not list(subdomain_problems(group)) and "." not in group:
+        yield _invalid(group, "should be a domain with at least one dot", "spec.group")
+    for index, name in enumerate(names.get("categories") or ()):
+        for text in dns_1035_problems(name):
+            yield _invalid(name, text, f"spec.names.categories[{index}]")
+    for field in ("plural", "singular", "kind", "listKind"):
+        if not names.get(field):
+            yield cause("FieldValueRequired", "Required value", f"spec.names.{field}")
+    names = {"plural": "a", "singular": "a", "kind": "A", "listKind": "A"} | {k: v for k, v in names.items() if v}
     for field in ("plural", "singular"):
         for text in dns_1035_problems(str(names.get(field, ""))):
             yield _invalid(names.get(field, ""), text, f"spec.names.{field}")
@@ -96,7 +107,14 @@ def _name_problems(group: str, names: Object) -> Iterator[Cause]:
 
 
 def _conversion_problems(conversion: Object) -> Iterator[Cause]:
-    if conversion.get("strategy") != "Webhook":
+    strategy = conversion.get("strategy")
+    if strategy not in ("None", "Webhook"):
+        text = f'Unsupported value: {orjson.dumps(strategy).decode()}: supported values: "None", "Webhook"'
+        yield cause("FieldValueNotSupported", text, "spec.conversion.strategy")
+    if strategy != "Webhook":
+        if dig(conversion, "webhook", "conversionReviewVersions"):
+            text = "Forbidden: should not be set when strategy is not set to Webhook"
+            yield cause("FieldValueForbidden", text, "spec.conversion.conversionReviewVersions")
         return
     if not dig(conversion, "webhook", "clientConfig"):
         text = "Required value: required when strategy is set to Webhook"
@@ -109,6 +127,9 @@ def _version_problems(obj: Object) -> Iterator[Cause]:
     versions = obj["spec"].get("versions") or []
     storage = [entry["name"] for entry in versions if entry.get("storage")]
     stored = dig(obj, "status", "storedVersions", default=[])
+    if len({entry["name"] for entry in versions}) != len(versions):
+        shown = [_go_version(entry) for entry in versions]
+        yield _invalid(shown, "must contain unique version names", "spec.versions")
     if len(storage) != 1:
         shown = [_go_version(entry) for entry in versions]
         yield _invalid(shown, "must have exactly one version marked as storage version", "spec.versions")
@@ -136,7 +157,17 @@ def _one_version(versions: list[Object], index: int, entry: Object) -> Iterator[
         return hoisted if shared else f"{here}.{field}"
 
     for text in dns_1035_problems(str(entry.get("name", ""))):
+        if index == 0:
+            yield _invalid(entry.get("name", ""), text, "spec.version")
         yield _invalid(entry.get("name", ""), text, f"{here}.name")
+    warning = entry.get("deprecationWarning")
+    if warning is not None and not entry.get("deprecated"):
+        yield _invalid(warning, "can only be set for deprecated versions", f"{here}.deprecationWarning")
+    elif warning is not None and len(warning.encode()) > 256:
+        yield _invalid(warning, "must be <= 256 bytes", f"{here}.deprecationWarning")
+    fields = path("selectableFields", "spec.selectableFields")
+    if index == 0 or not fields.startswith("spec.selectableFields"):
+        yield from _selectable_problems(entry, fields)
     schema = dig(entry, "schema", "openAPIV3Schema")
     shared = all(version.get("schema") == entry.get("schema") for version in versions)
     if schema is None:
@@ -149,13 +180,42 @@ def _one_version(versions: list[Object], index: int, entry: Object) -> Iterator[
         yield from _scale_problems(scale, path("subresources", "spec.subresources") + ".scale")
     columns = path("additionalPrinterColumns", "spec.additionalPrinterColumns")
     for at, column in enumerate(entry.get("additionalPrinterColumns") or ()):
-        if not str(column.get("jsonPath", "")).startswith("."):
+        if not column.get("name"):
+            yield cause("FieldValueRequired", "Required value", f"{columns}[{at}].name")
+        shown = column.get("format")
+        if shown and shown not in _COLUMN_FORMATS:
+            yield _invalid(shown, f"must be one of {','.join(_COLUMN_FORMATS)}", f"{columns}[{at}].format")
+        if not column.get("jsonPath"):
+            yield cause("FieldValueRequired", "Required value", f"{columns}[{at}].JSONPath")
+        elif not str(column["jsonPath"]).startswith("."):
             yield _invalid(
                 column.get("jsonPath", ""), "must be a simple json path starting with .", f"{columns}[{at}].JSONPath"
             )
         if column.get("type") not in _COLUMN_TYPES:
             text = f"must be one of {','.join(_COLUMN_TYPES)}"
             yield _invalid(column.get("type", ""), text, f"{columns}[{at}].type")
+
+
+def _selectable_problems(entry: Object, here: str) -> Iterator[Cause]:
+    """Selectable fields must be single values that the schema declares, each named once."""
+    seen: set[str] = set()
+    for at, field in enumerate(entry.get("selectableFields") or ()):
+        path, place = str(field.get("jsonPath", "")), f"{here}[{at}].jsonPath"
+        if not path.startswith("."):
+            first = path.partition(".")[0]
+            yield _invalid(path, f"is an invalid path: expected [ or . but got: {first}", place)
+            continue
+        node: Any = dig(entry, "schema", "openAPIV3Schema", default={})
+        for key in path[1:].split("."):
+            node = (node.get("properties") or {}).get(key) if isinstance(node, dict) else None
+        if node is None:
+            yield _invalid(path, "is an invalid path: does not refer to a valid field", place)
+        elif node.get("type") not in ("string", "boolean", "integer"):
+            text = "must point to a field of type string, boolean or integer. Enum string fields and strings with "
+            yield _invalid(path, f"{text}formats are allowed.", place)
+        elif path in seen:
+            yield cause("FieldValueDuplicate", f"Duplicate value: {orjson.dumps(path).decode()}", place)
+        seen.add(path)
 
 
 def _scale_problems(scale: Object, here: str) -> Iterator[Cause]:
@@ -167,6 +227,9 @@ def _scale_problems(scale: Object, here: str) -> Iterator[Cause]:
             yield _invalid(value, "must be a simple json path starting with .", f"{here}.{field}")
         elif not value.startswith(f"{root}."):
             yield _invalid(value, f"should be a json path under {root}", f"{here}.{field}")
+    selector = str(scale.get("labelSelectorPath") or "")
+    if selector and not selector.startswith((".spec.", ".status.")):
+        yield _invalid(selector, "should be a json path under either .spec or .status", f"{here}.labelSelectorPath")
 
 
 def _change_problems(spec: Object, before: Object) -> Iterator[Cause]:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from labsim.kube import errors
 from labsim.kube.definitions import CLEANUP_FINALIZER, terminating_condition
 from labsim.kube.errors import ApiError, invalid_options
-from labsim.kube.fieldsets import undeclared
 from labsim.kube.registry import ServedKind
 from labsim.kube.store import Revision
+from labsim.kube.typed_values import typing_problem
 from labsim.kube.users import User
 from labsim.kube.writes import METADATA_BYTES, WritePath, waits
 from labsim.model.kinds import CUSTOM_RESOURCE_DEFINITION, EVENT, NAMESPACE, POD, Kind
@@ -250,13 +250,9 @@ def check_definition_is_alive(server: ApiServer, served: ServedKind) -> None:
 
 
 def check_apply_fields(served: ServedKind, body: Object, namespace: str) -> None:
-    """An applied configuration may hold nothing that the schema does not declare; `namespace` as the body says it."""
-    problems = list(undeclared(body, served.shape, ""))
-    if problems:
+    """An applied configuration must fit the schema; `namespace` as the body says it."""
+    problem = typing_problem(body, served.shape)
+    if problem:
         kind, metadata = served.kind, body["metadata"]
-        place = f"{namespace}/{metadata['name']}; {kind.api_version}, Kind={kind.kind}"
-        listed = "\n".join(problems) if len(problems) > 1 else problems[0]
-        text = f"failed to create typed patch object ({place}): " + (
-            f"errors:\n  {listed}" if len(problems) > 1 else listed
-        )
-        raise ApiError(500, "", text)
+        place = f"{namespace}/{metadata['name']}; {kind.group}/{kind.version}, Kind={kind.kind}"
+        raise ApiError(500, "", f"failed to create typed patch object ({place}): {problem}")

@@ -55,6 +55,8 @@ def fields_of_value(value: Any, shape: Shape) -> FieldSet:
                 continue  # a list or map without anything to own in it
             if not tree and isinstance(child, list) and not child and _is_granular(child, inner):
                 continue
+            if not tree and isinstance(child, dict) and child and not deduced(inner, child).atomic:
+                continue  # nothing below it is owned, and so it is not
             made["f:" + key] = tree
     elif isinstance(value, list) and shape.form == LIST:
         for item in value:
@@ -264,19 +266,3 @@ def _remove_below(value: Any, shape: Shape, last: FieldSet, owned: FieldSet | No
             return False
         return not value or (is_member(last) and shape.form != STRUCT)
     return owned is None and (is_member(last) or shape.form == ANY)
-
-
-def undeclared(value: Any, shape: Shape, path: str) -> Iterator[str]:
-    """What an applied configuration holds beyond its schema."""
-    shape = deduced(shape, value)
-    if isinstance(value, dict):
-        for key, child in value.items():
-            inner = shape.of(key)
-            if inner is None:
-                yield f"{path}.{key}: field not declared in schema"
-            else:
-                yield from undeclared(child, inner, f"{path}.{key}")
-    elif isinstance(value, list) and shape.form == LIST and shape.item is not None:
-        for item in value:
-            text = _element_text(item_element(shape, item)) if shape.list_type != "atomic" else ""
-            yield from undeclared(item, shape.item, path + text)

@@ -7,6 +7,7 @@ Watches come back as a stream (watch.py). Discovery, OpenAPI and health are answ
 from __future__ import annotations
 
 import dataclasses
+import gzip
 from collections.abc import Callable
 from urllib.parse import unquote
 
@@ -32,9 +33,11 @@ from labsim.kube.store import Revision
 from labsim.kube.users import User
 from labsim.model.http import Request, Response
 from labsim.model.kinds import CUSTOM_RESOURCE_DEFINITION
+from labsim.model.objects import timestamp
 
 Authenticate = Callable[[Request], User | None]
 
+GZIP_BYTES_MIN = 128 * 1024
 HEALTH = frozenset(("/healthz", "/livez", "/readyz"))
 NOT_FOUND = Response(
     status=404,
@@ -82,7 +85,11 @@ class KubeHttp:
             response = self._handle(request)
         except ApiError as error:
             response = error_answer(error, request.headers.get("accept", ""))
-        return _indented(response) if _wants_indent(request) else response
+        if _wants_indent(request):
+            response = _indented(response)
+        if len(response.body) > GZIP_BYTES_MIN and "gzip" in request.headers.get("accept-encoding", ""):
+            return _zipped(response)
+        return response
 
     @property
     def catalog(self) -> Catalog:
@@ -122,20 +129,22 @@ class KubeHttp:
     # -- resources ----------------------------------------------------------------------------------------------------
 
     def _resource(self, request: Request, route: Route, user: User) -> Response:
-        resource = self.catalog.find(route.group, route.version, route.plural)
-        if resource is None or (route.namespace is not None and not resource.kind.namespaced):
-            return self._unknown(route.group)
         if "system:masters" not in user.groups:
             verb = _verb(request, route)
             if not groups_allow(user.groups, verb, route.group, route.plural, route.subresource):
                 wanted = _attributes(request, route)
                 if not self._authorizer.allows(user, wanted):
-                    raise forbidden_error(user, wanted)
+                    raise forbidden_error(user, wanted, self._authorizer.missing_roles(user, wanted))
+        resource = self.catalog.find(route.group, route.version, route.plural)
+        if resource is None or (route.namespace is not None and not resource.kind.namespaced):
+            return self._unknown(route.group)
         if request.method == "HEAD" and not resource.custom:
             raise no_method()
         if not resource.stored:
             return self._review(request, resource, user)
         if resource.kind.namespaced and route.namespace is None and (route.name or request.method == "POST"):
+            if not resource.custom:
+                raise no_method() if not route.name else no_resource()
             return self._unknown(route.group)
         response = self._requests.serve(request, route, resource, user)
         if resource.warning:
@@ -149,7 +158,10 @@ class KubeHttp:
         body.setdefault("kind", resource.kind.kind)
         body.setdefault("apiVersion", resource.kind.api_version)
         form = negotiate(request.headers.get("accept", ""), protobuf=resource.protobuf)
-        return answer(201, review(resource.kind.kind, body, user, self._authorizer, self._token_user), form)
+        made = review(resource.kind.kind, body, user, self._authorizer, self._token_user)
+        if resource.kind.kind == "SelfSubjectReview":
+            made["metadata"] = {**made["metadata"], "creationTimestamp": timestamp(self._server.clock.now())}
+        return answer(201, made, form)
 
     def _token_user(self, token: str) -> User | None:
         found = self._authenticate(Request(method="GET", path="/", headers={"authorization": f"Bearer {token}"}))
@@ -302,6 +314,13 @@ def _wants_indent(request: Request) -> bool:
     if request.headers.get("user-agent", "").startswith("curl/"):
         return True
     return bool(request.query) and any(name == "pretty" and value != "false" for name, value in request.query)
+
+
+def _zipped(response: Response) -> Response:
+    """The response as kube-apiserver packs large ones: at the level that costs least."""
+    vary = ", ".join(part for part in (response.headers.get("vary", ""), "Accept-Encoding") if part)
+    headers = {**response.headers, "content-encoding": "gzip", "vary": vary}
+    return dataclasses.replace(response, headers=headers, body=gzip.compress(response.body, 1, mtime=0))
 
 
 def _indented(response: Response) -> Response:

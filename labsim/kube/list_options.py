@@ -8,6 +8,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import orjson
+
 from labsim.kube.errors import ApiError, bad_request
 from labsim.kube.selectors import parse_field_selector
 from labsim.model.http import Request
@@ -56,6 +58,9 @@ def _checked(parameters: tuple[tuple[str, str], ...], watch: bool) -> ListOption
         bookmarks=_truth(query.get("allowWatchBookmarks")),
         timeout_s=float(_number(query, "timeoutSeconds")) or None,
     )
+    if watch and options.initial_events is None and not options.match and not options.revision:
+        # A watch from the start of things is one of initial events, whether it says so or not.
+        options = dataclasses.replace(options, initial_events=True, match="NotOlderThan")
     causes = _watch_problems(options) if watch else _list_problems(options)
     if causes:
         raise _invalid_list(causes)
@@ -121,9 +126,22 @@ def check_propagation(options: Mapping[str, Any]) -> None:
         raise _invalid("propagationPolicy", message, "FieldValueNotSupported", "DeleteOptions")
 
 
-def field_manager(request: Request) -> str:
-    """Who owns what is written: the parameter, else the user agent up to its slash."""
-    return request.param("fieldManager") or request.headers.get("user-agent", "").partition("/")[0]
+MANAGER_BYTES_MAX = 128
+
+
+def field_manager(request: Request, options_kind: str = "UpdateOptions") -> str:
+    """Who owns what is written: the parameter, else the user agent up to its slash; 422 for no good name."""
+    said = request.param("fieldManager") if request.query else ""
+    if not said:
+        return request.headers.get("user-agent", "").partition("/")[0]
+    if len(said.encode()) > MANAGER_BYTES_MAX:
+        text = f"Too long: may not be more than {MANAGER_BYTES_MAX} bytes"
+        raise _invalid("fieldManager", text, "FieldValueTooLong", options_kind)
+    for at, letter in enumerate(said):
+        if not letter.isprintable():
+            shown = f"{orjson.dumps(said).decode()}: invalid character U+{ord(letter):04X} (at position {at})"
+            raise _invalid("fieldManager", f"Invalid value: {shown}", "FieldValueInvalid", options_kind)
+    return said
 
 
 def _list_problems(options: ListOptions) -> list[dict[str, str]]:
@@ -147,12 +165,18 @@ def _list_problems(options: ListOptions) -> list[dict[str, str]]:
 
 def _watch_problems(options: ListOptions) -> list[dict[str, str]]:
     field = "resourceVersionMatch"
+    found = []
     if options.initial_events is None:
         if options.match:
-            return [_forbidden(field, f"{field} is forbidden for watch unless sendInitialEvents is provided")]
+            found.append(_forbidden(field, f"{field} is forbidden for watch unless sendInitialEvents is provided"))
     elif options.match != "NotOlderThan":
-        return [_forbidden(field, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")]
-    return []
+        found.append(_forbidden(field, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"))
+        if options.match:
+            text = f'Unsupported value: "{options.match}": supported values: "NotOlderThan"'
+            found.append({"reason": "FieldValueNotSupported", "message": text, "field": field})
+    elif options.proceed:
+        found.append(_forbidden(field, f"{field} is forbidden when continue is provided"))
+    return found
 
 
 def _forbidden(field: str, text: str) -> dict[str, str]:

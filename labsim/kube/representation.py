@@ -55,7 +55,7 @@ def negotiate(accept: str, *, protobuf: bool, builtin: bool = True) -> Form:
     for clause in accept.split(","):
         media_type, *parameters = (part.strip() for part in clause.split(";"))
         options = dict(part.partition("=")[::2] for part in parameters)
-        shape, version = options.get("as", ""), options.get("v", "v1")
+        shape, version = options.get("as", ""), options.get("v", "")
         written = _WRITTEN.get(media_type)
         known = known or written is not None
         if shape and (options.get("g") != "meta.k8s.io" or version not in ("v1", "v1beta1")):
@@ -65,7 +65,7 @@ def negotiate(accept: str, *, protobuf: bool, builtin: bool = True) -> Form:
         if written == PROTOBUF and (shape == "Table" or not (protobuf or shape)):
             continue
         if written:
-            return Form(written, shape, version)
+            return Form(written, shape, version or "v1")
     if builtin and not known:  # the router of built-in kinds refuses what nothing of the API is written in
         raise ApiError(406, "NotAcceptable", f"406: Not Acceptable\n\nAvailable representations: {_TYPES}")
     raise not_acceptable()
@@ -91,7 +91,7 @@ def error_media_type(accept: str) -> str:
     """What an error is written in: the first media type that is asked for and can be given, whatever its shape."""
     for clause in accept.split(","):
         written = _WRITTEN.get(clause.partition(";")[0].strip())
-        if written:
+        if written and ";as=" not in clause.replace(" ", ""):
             return written
     return JSON
 
@@ -163,7 +163,7 @@ def shaped_list(
             "kind": "PartialObjectMetadataList",
             "apiVersion": f"meta.k8s.io/{form.version}",
             "metadata": metadata,
-            "items": [partial_metadata(obj, form.version) for obj in objects],
+            "items": [partial_metadata(obj, form.version) for obj in objects] or None,
         }
     kind = resource.kind
     if resource.custom:

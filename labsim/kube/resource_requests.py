@@ -12,6 +12,7 @@ from labsim.kube.account_tokens import AccountTokens
 from labsim.kube.catalog import SCALE_OF_BUILTIN, SCALE_OF_CUSTOM, Resource, Subresource
 from labsim.kube.errors import ApiError, bad_request, method_not_allowed, no_resource, not_found
 from labsim.kube.field_checks import FieldChecks, field_checks, note_duplicates
+from labsim.kube.go_json import kind_of
 from labsim.kube.list_options import (
     ListOptions,
     check_dry_run,
@@ -24,6 +25,7 @@ from labsim.kube.list_options import (
 )
 from labsim.kube.representation import (
     PROTOBUF,
+    YAML,
     Form,
     answer,
     in_version,
@@ -44,6 +46,10 @@ from labsim.model.objects import Object, dig
 
 NO_METHOD = "the server does not allow this method on the requested resource"
 _ACTIONS = {"POST": "create", "DELETE": "delete"}
+_DELETE_TYPES: dict[str, tuple[type, str]] = {
+    "propagationPolicy": (str, "v1.DeletionPropagation"),
+    "preconditions": (dict, "v1.Preconditions"),
+}
 _DELETE_OPTIONS = ("gracePeriodSeconds", "orphanDependents", "propagationPolicy")
 
 
@@ -95,9 +101,11 @@ class ResourceRequests:
             text = self._list_text(route, resource, options)
             if text is not None:
                 return text_answer(200, text)
+        if form.shape == "PartialObjectMetadata":
+            raise _is_a_list(resource)
         page = self._page(route, resource, options)
         objects = [in_version(resource.kind, obj) for obj in page.objects] if resource.custom else page.objects
-        include = request.param("includeObject", "Metadata")
+        include = _included(request, form)
         shaped = shaped_list(form, resource, objects, page.metadata(), now_s=self._now_s(), include=include)
         return answer(200, shaped, form)
 
@@ -140,6 +148,9 @@ class ResourceRequests:
 
     def _watch(self, request: Request, route: Route, resource: Resource, options: ListOptions) -> Response:
         form = self._form(request, resource)
+        if form.media_type == YAML:
+            types = "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch"
+            raise ApiError(406, "NotAcceptable", f"only the following media types are accepted: {types}")
         fields = options.fields
         check_fields(resource, fields)
         if route.name:  # the old path /watch/.../NAME
@@ -171,7 +182,7 @@ class ResourceRequests:
         is_dry = dry_run(request, "CreateOptions")
         checks = field_checks(request, "CreateOptions")
         obj = self._body(request, resource, dataclasses.replace(route, name=""), checks)
-        manager = field_manager(request)
+        manager = field_manager(request, "CreateOptions")
         made = self._server.create(obj, resource.kind, user=user, manager=manager, dry_run=is_dry, **checks.keywords)
         return checks.on(self._answer(201, made, request, resource, form))
 
@@ -256,7 +267,7 @@ class ResourceRequests:
             patch_type=patch_type,
             subresource=subresource,
             user=user,
-            manager=request.param("fieldManager") if patch_type == bodies.APPLY_PATCH else field_manager(request),
+            manager=_patcher(request, patch_type),
             force=is_true(request, "force"),
             dry_run=is_dry,
             body_text=request.body,
@@ -368,8 +379,10 @@ class ResourceRequests:
         obj = in_version(resource.kind, obj)
         if form is _PLAIN or form == _PLAIN:
             return text_answer(status, self._server.text_of(resource.kind, obj))
+        if form.shape == "PartialObjectMetadataList":
+            raise _not_a_list(resource)
         if form.shape:
-            include = request.param("includeObject", "Metadata")
+            include = _included(request, form)
             obj = shaped_object(form, resource, obj, now_s=self._now_s(), include=include)
         return answer(status, obj, form)
 
@@ -385,6 +398,9 @@ class ResourceRequests:
             metadata = obj["metadata"]
         _agree(metadata, "namespace", route.namespace)
         if route.name:
+            if not metadata.get("name"):
+                text = f"the name of the object ({route.name} based on URL) was undeterminable: name must be provided"
+                raise bad_request(text)
             _agree_on_name(metadata, route.name)
         return obj
 
@@ -398,8 +414,16 @@ class ResourceRequests:
                 raise bad_request(f"the body of a DELETE must be DeleteOptions, it is {options.get('kind')!r}")
         for name in _DELETE_OPTIONS:
             value = request.param(name)
+            if value and name == "gracePeriodSeconds" and not value.lstrip("-").isdigit():
+                raise bad_request(f'strconv.ParseInt: parsing "{value}": invalid syntax')
             if value and name not in options:
                 options[name] = int(value) if value.lstrip("-").isdigit() else value
+        for name, (wanted, go_type) in _DELETE_TYPES.items():
+            if options.get(name) is not None and type(options[name]) is not wanted:
+                found = kind_of(options[name])
+                raise bad_request(
+                    f"json: cannot unmarshal {found} into Go struct field DeleteOptions.{name} of type {go_type}"
+                )
         check_dry_run(list(options.get("dryRun") or ()), "DeleteOptions")
         if dry_run(request, "DeleteOptions"):
             options["dryRun"] = ["All"]
@@ -428,6 +452,41 @@ def check_fields(resource: Resource, fields: str) -> None:
             raise bad_request(f"field label not supported: {path}")
         known = '"metadata.name", "metadata.namespace"'
         raise bad_request(f'"{path}" is not a known field selector: only {known}')
+
+
+def _go_object(resource: Resource, suffix: str = "") -> str:
+    """What Go calls an object of a resource, as it is in memory."""
+    if resource.custom:
+        return f"*unstructured.Unstructured{suffix}"
+    package = resource.kind.group.partition(".")[0] or "core"
+    return f"*{package}.{resource.kind.kind}{suffix}"
+
+
+def _not_a_list(resource: Resource) -> ApiError:
+    if resource.custom:
+        return ApiError(500, "", "content is not a list")
+    text = f"you requested PartialObjectMetadataList, but the requested object is not a list ({_go_object(resource)})"
+    return ApiError(406, "NotAcceptable", text)
+
+
+def _is_a_list(resource: Resource) -> ApiError:
+    shown = _go_object(resource, "List")
+    text = f"you requested PartialObjectMetadata, but the requested object is a list ({shown})"
+    return ApiError(406, "NotAcceptable", text)
+
+
+def _included(request: Request, form: Form) -> str:
+    """What a Table's rows carry; 400 for another word."""
+    wanted = request.param("includeObject") or "Metadata"
+    if form.is_table and wanted not in ("None", "Metadata", "Object"):
+        text = f"includeObject: Invalid value: \"{wanted}\": must be 'Metadata', 'Object', 'None', or empty"
+        raise bad_request(f"Unable to convert to Table as requested: {text}")
+    return wanted
+
+
+def _patcher(request: Request, patch_type: str) -> str:
+    named = request.query and request.param("fieldManager")
+    return field_manager(request, "PatchOptions") if named or patch_type != bodies.APPLY_PATCH else ""
 
 
 def _agree_on_name(metadata: Object, wanted: str) -> None:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import orjson
+
+from labsim.kube.account_tokens import ISSUER
 from labsim.kube.authorization import Attributes, Authorizer
+from labsim.kube.errors import ApiError, bad_request, cause
 from labsim.kube.users import User
 from labsim.model.objects import Object, dig
 
@@ -16,10 +20,14 @@ def review(kind: str, body: Object, user: User, authorizer: Authorizer, token_us
     if kind == "SelfSubjectReview":
         return {**_answered(body), "status": {"userInfo": _user_info(user)}}
     if kind == "TokenReview":
-        found = token_user(str(dig(body, "spec", "token", default="")))
+        token = str(dig(body, "spec", "token", default=""))
+        if not token:
+            raise bad_request("token is required for TokenReview in authentication")
+        wanted = dig(body, "spec", "audiences", default=[])
+        found = token_user(token) if not wanted or ISSUER in wanted else None
         if found is None:
             return {**_answered(body), "status": {"user": {}, "error": "invalid bearer token"}}
-        return {**_answered(body), "status": {"authenticated": True, "user": _user_info(found)}}
+        return {**_answered(body), "status": {"authenticated": True, "user": _user_info(found), "audiences": [ISSUER]}}
     if kind == "SelfSubjectRulesReview":
         rules = authorizer.rules(user, str(dig(body, "spec", "namespace", default="")))
         status = {
@@ -27,10 +35,37 @@ def review(kind: str, body: Object, user: User, authorizer: Authorizer, token_us
             "nonResourceRules": [rule for rule in rules if "nonResourceURLs" in rule],
             "incomplete": False,
         }
-        return {**_answered(body), "status": status}
+        return {**_answered(body), "spec": {}, "status": status}
+    _check_attributes(body, kind)
     asked = user if kind == "SelfSubjectAccessReview" else _subject(body)
-    allowed = authorizer.allows(asked, _attributes(body))
-    return {**_answered(body), "status": {"allowed": allowed}}
+    wanted = _attributes(body)
+    status = {"allowed": authorizer.allows(asked, wanted)}
+    reason = authorizer.reason(asked, wanted) if status["allowed"] else authorizer.missing_roles(asked, wanted)
+    if reason:
+        status["reason"] = reason
+    return {**_answered(body), "status": status}
+
+
+def _check_attributes(body: Object, kind: str) -> None:
+    """422 unless a question is about a resource or about a path, and about somebody."""
+    spec = body.get("spec") or {}
+    resource, path = spec.get("resourceAttributes"), spec.get("nonResourceAttributes")
+    causes = []
+    if resource is not None and path is not None:
+        shown = orjson.dumps({"Path": path.get("path", ""), "Verb": path.get("verb", "")}).decode()
+        text = f"Invalid value: {shown}: cannot be specified in combination with resourceAttributes"
+        causes.append(cause("FieldValueInvalid", text, "spec.nonResourceAttributes"))
+    if resource is None and path is None:
+        text = "Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be specified"
+        causes.append(cause("FieldValueInvalid", text, "spec.resourceAttributes"))
+    if kind != "SelfSubjectAccessReview" and not spec.get("user") and not spec.get("groups"):
+        text = 'Invalid value: "": at least one of user or group must be specified'
+        causes.append(cause("FieldValueInvalid", text, "spec.user"))
+    if causes:
+        texts = [f"{found['field']}: {found['message']}" for found in causes]
+        text = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
+        details = {"group": "authorization.k8s.io", "causes": causes}
+        raise ApiError(422, "Invalid", f'.authorization.k8s.io "" is invalid: {text}', details)
 
 
 def _answered(body: Object) -> Object:

@@ -506,13 +506,11 @@ def _checked_apply(kind: Kind, namespace: str, name: str, body: Any) -> Object:
     if not body.get("apiVersion") or not body.get("kind"):
         raise bad_request("invalid object type: /, Kind=")
     if (body["apiVersion"], body["kind"]) != (kind.api_version, kind.kind):
-        raise bad_request(
-            f"the API version in the data ({body['apiVersion']}) does not match the expected API version "
-            f"({kind.api_version})"
-        )
+        version = body["apiVersion"] if "/" in str(body["apiVersion"]) else f"/{body['apiVersion']}"
+        raise bad_request(f"invalid object type: {version}, Kind={body['kind']}")
     config = thaw(body)
     metadata = config.get("metadata") or {}
-    if metadata.get("managedFields"):
+    if metadata.get("managedFields") is not None:
         raise bad_request("metadata.managedFields must be nil")
     if not metadata.get("name"):
         raise bad_request(f"the name of the object ({name} based on URL) was undeterminable: name must be provided")

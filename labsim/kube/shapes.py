@@ -128,6 +128,7 @@ def deduced(shape: Shape, value: Any) -> Shape:
 _ATOMIC_MESSAGES = frozenset(
     (
         f"{META}LabelSelector",
+        f"{META}OwnerReference",
         *(
             f"io.k8s.api.core.v1.{name}"
             for name in (
@@ -259,6 +260,14 @@ def schema_shape(schema: Mapping[str, Any]) -> Shape:
     return Shape(STRUCT, make_fields=fields, is_open=bool(schema.get("x-kubernetes-preserve-unknown-fields")))
 
 
+_SCHEMA_SCALARS = {
+    "string": Shape(SCALAR, scalar="string"),
+    "integer": Shape(SCALAR, scalar="numeric"),
+    "number": Shape(SCALAR, scalar="numeric"),
+    "boolean": Shape(SCALAR, scalar="boolean"),
+}
+
+
 def _node_shape(schema: Mapping[str, Any]) -> Shape:
     kind = schema.get("type")
     atomic = schema.get("x-kubernetes-map-type") == "atomic"
@@ -282,7 +291,7 @@ def _node_shape(schema: Mapping[str, Any]) -> Shape:
         if is_open or schema.get("x-kubernetes-embedded-resource"):
             return Shape(MAP, item=ANYTHING, atomic=atomic)
         return Shape(STRUCT, atomic=atomic)
-    return ANYTHING if kind is None else _ANY_SCALAR
+    return ANYTHING if kind is None else _SCHEMA_SCALARS.get(kind, _ANY_SCALAR)
 
 
 def _list_shape(schema: Mapping[str, Any]) -> Shape:

@@ -129,8 +129,11 @@ class WritePath:
         self._admit(kind, None, new, "CREATE", options.user)
         self._own_new(served, obj, new, managed, now, options)
         coordinates = f"uid/{kind.qualified}/{namespace}/{name}"
+        if options.dry_run:
+            coordinates = f"dry-run/{coordinates}"
         metadata["uid"] = self._entropy.uuid(f"{coordinates}/{self._counts.get(coordinates, 0)}")
         if options.dry_run:
+            self._count(coordinates)
             return new
         self._count(coordinates)
         if generated:
@@ -372,6 +375,8 @@ class WritePath:
             if strategy.problems is not None and not (old is not None and scheduling):
                 causes += strategy.problems(new, old)
         if causes:
+            if checker is not None and subresource == "status":
+                causes = [_within_status(found) for found in causes]
             raise errors.invalid(kind, metadata["name"], causes)
 
     def _admit(self, kind: Kind, old: Object | None, new: Object | None, operation: str, user: User) -> None:
@@ -520,6 +525,14 @@ def _other_kind(served: ServedKind, new: Object, name: str) -> ApiError:
     return errors.invalid(dataclasses.replace(kind, group=group), name, causes, what=str(found))
 
 
+def _within_status(found: dict[str, str]) -> dict[str, str]:
+    """A cause as a write of the status alone tells it: its text counts from there."""
+    field = found["field"]
+    if not field.startswith("status."):
+        return found
+    return {**found, "message": found["message"].replace(f"{field} in body", f"{field[7:]} in body")}
+
+
 def _sorted_text(obj: Object) -> str:
     return orjson.dumps(obj, option=orjson.OPT_SORT_KEYS).decode()
 
@@ -528,7 +541,9 @@ def _check_deletion(kind: Kind, before: Object, given: Object) -> None:
     """A client cannot say that an object is being deleted; upstream tells it twice."""
     causes = []
     for field in ("deletionTimestamp", "deletionGracePeriodSeconds"):
-        if given.get(field) is not None and field not in before:
+        # A time once set is kept whatever is said; how long it was to take is not.
+        kept = field in before and (field == "deletionTimestamp" or given.get(field) == before[field])
+        if given.get(field) is not None and not kept:
             shown = orjson.dumps(given[field]).decode()
             causes.append(
                 cause("FieldValueInvalid", f"Invalid value: {shown}: field is immutable", f"metadata.{field}")

@@ -18,10 +18,12 @@ from labsim.hub.embedded.edge import HttpsEdge
 from labsim.hub.embedded.identity import HubAuthority
 from labsim.hub.embedded.kubeconfig import write_kubeconfig
 from labsim.kube.authentication import authenticator
+from labsim.kube.bootstrap_roles import bootstrap_bindings, bootstrap_roles
 from labsim.kube.http import KubeHttp
 from labsim.kube.server import ApiServer
 from labsim.kube.users import User
 from labsim.model.http import Request, Response
+from labsim.model.kinds import CLUSTER_ROLE, CLUSTER_ROLE_BINDING
 from labsim.model.objects import Object
 
 LOOPBACK = "127.0.0.1"
@@ -39,6 +41,10 @@ class BareHub:
         # Nothing here is repeated from a seed: a restarted server must not hand out the uids of the one before.
         entropy = Entropy(os_random(16).hex())
         self.server = ApiServer(name="hub", clock=_MachineClock(), entropy=entropy, crds=crds)
+        for role in bootstrap_roles():
+            self.server.create(role, CLUSTER_ROLE)
+        for binding in bootstrap_bindings():
+            self.server.create(binding, CLUSTER_ROLE_BINDING)
         self._authority = HubAuthority()
         self._http = KubeHttp(self.server, authenticate=authenticator(tokens), account_key=os_random(32))
         self._audit = AuditHeaders()

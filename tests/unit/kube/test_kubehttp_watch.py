@@ -103,6 +103,8 @@ def test_initial_events_have_rules(api: Api, query: str) -> None:
 def test_at_its_time_it_ends_with_a_last_bookmark(api: Api) -> None:
     stream = api.watch(f"{MAPS}?watch=true&allowWatchBookmarks=true&timeoutSeconds=7")
     assert stream.timeout_s == 7
+    [(event, obj)] = events(stream)  # a watch from the start says where what was there ends
+    assert (event, obj["metadata"]["annotations"]) == ("BOOKMARK", {"k8s.io/initial-events-end": "true"})
     stream.expire()
     assert [event for event, _ in events(stream)] == ["BOOKMARK"]
     assert stream.read() is None
