@@ -61,46 +61,24 @@ def _process() -> dict[str, Any]:
 
 
 def _open(folder: LabFolder, scenario: Scenario, choice: UpChoice) -> OpenLab:
-    from labsim.lab import virtual_machines
     from labsim.lab.hub_choice import OUR_OWN
     from labsim.lab.opening import open_on_cluster
+    from labsim.lab.virtual_machines import open_with_machines
 
-    spec, sizes = scenario.spec.lab, sizes_of(choice.profile)
+    options: dict[str, Any] = {
+        "name": folder.name,
+        "folder": folder.path,
+        "ledger": folder.ledger,
+        "sizes": sizes_of(choice.profile),
+        "seed": choice.seed,
+        "speed": choice.speed,
+        "talk": log.info,
+        "port": choice.port,
+        "connect": choice.connect,
+    }
     if choice.hub.hub != OUR_OWN.hub:
-        return open_on_cluster(
-            spec,
-            hub=choice.hub,
-            name=folder.name,
-            folder=folder.path,
-            ledger=folder.ledger,
-            sizes=sizes,
-            seed=choice.seed,
-            speed=choice.speed,
-            port=choice.port,
-        )
-    if choice.machines == "libvirt":
-        return virtual_machines.open_libvirt_lab(
-            spec,
-            name=folder.name,
-            folder=folder.path,
-            ledger=folder.ledger,
-            sizes=sizes,
-            seed=choice.seed,
-            speed=choice.speed,
-            history=None,
-            talk=log.info,
-            port=choice.port,
-            connect=choice.connect,
-        )
-    return virtual_machines.open_paced_lab(
-        spec,
-        name=folder.name,
-        folder=folder.path,
-        sizes=sizes,
-        seed=choice.seed,
-        speed=choice.speed,
-        port=choice.port,
-    )
+        return open_on_cluster(scenario.spec.lab, hub=choice.hub, machines=choice.machines, **options)
+    return open_with_machines(choice.machines, scenario.spec.lab, **options)
 
 
 def _carry(lab: Lab, command: dict[str, Any]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
@@ -26,6 +27,7 @@ def open_kind_lab(
     spec: LabSpec,
     *,
     hub: HubChoice,
+    machines: str,
     name: str,
     folder: Path,
     ledger: Path,
@@ -33,6 +35,8 @@ def open_kind_lab(
     seed: str,
     speed: float,
     history: IO[bytes] | None = None,
+    talk: Callable[[str], None] = lambda text: None,
+    connect: str = "",
     port: int = 0,
 ) -> OpenLab:
     """Create the cluster and a lab on it. LabError where kind or its container runtime is missing."""
@@ -54,6 +58,7 @@ def open_kind_lab(
         opened = open_plain_lab(
             spec,
             hub=HubChoice(hub=PLAIN, kubeconfig=str(kubeconfig), kube_controllers="external"),
+            machines=machines,
             name=name,
             folder=folder,
             ledger=ledger,
@@ -61,6 +66,8 @@ def open_kind_lab(
             seed=seed,
             speed=speed,
             history=history,
+            talk=talk,
+            connect=connect,
             port=port,
             goes_with_its_cluster=True,
         )

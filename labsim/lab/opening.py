@@ -97,13 +97,19 @@ def open_lab(
     is given; libvirt machines, and labs on a cluster, always in paced time. connect: the hypervisor's URI ("": the
     user's own session). keep: `keep_open` will follow, so what the lab publishes must be reachable from this host."""
     if hub.hub != OUR_OWN.hub:
-        if machines != "simulated":
-            raise LabError(
-                f"{machines} machines cannot be used with --hub {hub.hub} yet",
-                hint="--machines simulated, or --hub embedded",
-            )
         return open_on_cluster(
-            spec, hub=hub, name=name, folder=folder, ledger=ledger, sizes=sizes, seed=seed, speed=speed, history=history
+            spec,
+            hub=hub,
+            machines=machines,
+            name=name,
+            folder=folder,
+            ledger=ledger,
+            sizes=sizes,
+            seed=seed,
+            speed=speed,
+            history=history,
+            talk=talk,
+            connect=connect,
         )
     if machines == "libvirt":
         from labsim.lab.virtual_machines import open_libvirt_lab

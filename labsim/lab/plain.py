@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -84,6 +84,7 @@ def open_plain_lab(
     spec: LabSpec,
     *,
     hub: HubChoice,
+    machines: str,
     name: str,
     folder: Path,
     ledger: Path,
@@ -91,12 +92,14 @@ def open_plain_lab(
     seed: str,
     speed: float,
     history: IO[bytes] | None = None,
+    talk: Callable[[str], None] = lambda text: None,
+    connect: str = "",
     port: int = 0,
     goes_with_its_cluster: bool = False,
 ) -> OpenLab:
     """A lab on the cluster of a kubeconfig. LabError, and nothing touched, where the cluster has kinds of its own that
     we would simulate. goes_with_its_cluster: the cluster is deleted with the lab, so nothing is taken off it."""
-    from labsim.lab.virtual_machines import open_paced_lab
+    from labsim.lab.virtual_machines import DEFAULT_VM_SPEED, open_with_machines
 
     access = ClusterAccess(kubeconfig=hub.kubeconfig_path or default_kubeconfig(), context=hub.context)
     connection = ClusterConnection(access)
@@ -128,14 +131,18 @@ def open_plain_lab(
     try:
         with answering(connection):
             definitions.install(connection, hub_crds(), lab_id)
-        opened = open_paced_lab(
+        opened = open_with_machines(
+            machines,
             spec,
             name=name,
             folder=folder,
+            ledger=ledger,
             sizes=sizes,
             seed=seed,
-            speed=speed or DEFAULT_PLAIN_SPEED,
+            speed=speed or (DEFAULT_PLAIN_SPEED if machines == "simulated" else DEFAULT_VM_SPEED),
             history=history,
+            talk=talk,
+            connect=connect,
             port=port,
             hub=plain,
         )
@@ -153,7 +160,7 @@ def open_plain_lab(
     opened.at_last(leave)
     opened.hub_url = connection.url
     opened.write_hub_kubeconfig = lambda path: write_private(path, connection.access.text())
-    if isinstance(opened.lab.world.pace, RealPace):
+    if machines == "simulated" and isinstance(opened.lab.world.pace, RealPace):  # VMs have been told when it began
         opened.lab.world.pace.begin()
     return opened
 

@@ -23,6 +23,43 @@ from labsim.world.pace import RealPace
 DEFAULT_VM_SPEED = 15.0
 
 
+def open_with_machines(
+    machines: str,
+    spec: LabSpec,
+    *,
+    name: str,
+    folder: Path,
+    ledger: Path,
+    sizes: Sizes,
+    seed: str,
+    speed: float,
+    history: IO[bytes] | None = None,
+    talk: Callable[[str], None] = lambda text: None,
+    connect: str = "",
+    port: int = 0,
+    hub: OutsideHub | None = None,
+) -> OpenLab:
+    """A lab in paced time with `simulated` or `libvirt` machines."""
+    if machines == "libvirt":
+        return open_libvirt_lab(
+            spec,
+            name=name,
+            folder=folder,
+            ledger=ledger,
+            sizes=sizes,
+            seed=seed,
+            speed=speed,
+            history=history,
+            talk=talk,
+            port=port,
+            connect=connect,
+            hub=hub,
+        )
+    return open_paced_lab(
+        spec, name=name, folder=folder, sizes=sizes, seed=seed, speed=speed, history=history, port=port, hub=hub
+    )
+
+
 def open_libvirt_lab(
     spec: LabSpec,
     *,
@@ -36,6 +73,7 @@ def open_libvirt_lab(
     talk: Callable[[str], None],
     port: int = 0,
     connect: str = "",
+    hub: OutsideHub | None = None,
 ) -> OpenLab:
     """A lab of virtual machines. The hypervisor is asked first, then the base ISO is built (or found in the cache),
     and there must be room for the disks: what cannot work is refused before anything is made."""
@@ -66,6 +104,7 @@ def open_libvirt_lab(
         base_iso=base_iso,
         driver=make_driver,
         port=port,
+        hub=hub,
         identity=lab_mark(name, folder),
     )
 
