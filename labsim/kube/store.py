@@ -31,6 +31,7 @@ class Revision:
 
     __slots__ = (
         "_data",
+        "_is_past",
         "_object",
         "_previous",
         "kind",
@@ -38,6 +39,7 @@ class Revision:
         "namespace",
         "revision",
         "size",
+        "told",
         "type",
         "views",
     )
@@ -61,6 +63,8 @@ class Revision:
         self.name = name
         self.size = size
         self.views: dict[object, Object] | None = None  # the object as other versions of its kind show it
+        self.told: bytes | None = None  # the line of a watch, for all that are told it now
+        self._is_past = False
         self._previous = previous
         self._object: Object | None = obj
         self._data: bytes | None = None
@@ -76,7 +80,9 @@ class Revision:
         found = self._data
         if found is None:
             # The encoder leaves two to eight times the room that the text needs: what is kept is a copy without it.
-            found = self._data = bytes(memoryview(orjson.dumps(self._object)))
+            found = bytes(memoryview(orjson.dumps(self._object)))
+            if not self._is_past:
+                self._data = found
         return found
 
     @property
@@ -97,6 +103,7 @@ class Revision:
         else:
             self.size = len(self.data)
             self._object = None
+        self._is_past = True
 
     def deleted(self) -> None:
         """Everybody has heard of the deletion: the text is enough from now on."""
@@ -272,6 +279,7 @@ class Store:
             callback(made)
         for callback in self._by_kind.get(made.kind, ()):
             callback(made)
+        made.told = None
         if previous is not None:
             before = previous.size
             previous.superseded(shared=shared)

@@ -149,7 +149,9 @@ class WatchStream:
                 self._push(self._error(f"too old resource version: {options.since} ({self._server.revision})"))
                 self._end()
                 return
-            first = [line for revision in past for line in self._lines(revision)]
+            for revision in past:
+                first += self._lines(revision)
+                revision.told = None
             self._floor = options.since
         elif options.initial:
             objects, _ = self._server.list(
@@ -197,7 +199,10 @@ class WatchStream:
 
     def _revision_line(self, event: str, revision: Revision) -> bytes:
         if self._raw and revision.kind.version == self._resource.kind.version:
-            return b"".join((_LINE[event], revision.data, b"}\n"))
+            told = revision.told
+            if told is None or not told.startswith(_LINE[event]):
+                told = revision.told = b"".join((_LINE[event], revision.data, b"}\n"))
+            return told
         return self._line(event, self._server.shown(self._resource.kind, revision))
 
     def _line(self, event: str, obj: Object) -> bytes:

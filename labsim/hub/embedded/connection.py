@@ -55,6 +55,7 @@ class Service(Protocol):
     connections: set[Connection]
 
     def answer(self, request: Request) -> Future[Response]: ...
+    def soon(self, call: Callable[[], None]) -> None: ...
     def on_world(self, call: Callable[[], Any]) -> None: ...
 
 
@@ -267,11 +268,14 @@ class Connection(asyncio.Protocol):
         self._keep_alive = keep_alive
         self._chunked = not old
         future = self._service.answer(request)
-        future.add_done_callback(lambda done: self._from_world(self._answered, done, request))
+        if future.done():  # answered on this thread
+            self._answered(future, request)
+        else:
+            future.add_done_callback(lambda done: self._from_world(lambda: self._answered(done, request)))
 
-    def _from_world(self, call: Callable[..., None], *args: Any) -> None:
+    def _from_world(self, call: Callable[[], None]) -> None:
         try:
-            self._service.loop.call_soon_threadsafe(call, *args)
+            self._service.soon(call)
         except RuntimeError:
             log.debug("an answer came after the edge was closed")
 

@@ -7,6 +7,7 @@ comes back as a future. Certificates may differ per listener (the hub, hosted AP
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
 import errno
 import ipaddress
@@ -53,6 +54,27 @@ class _Listener:
         self.server: asyncio.Server | None = None
         self._submit = edge.submit
         self._handle = handle
+        self._due: collections.deque[Callable[[], None]] = collections.deque()
+        self._is_woken = False
+
+    def soon(self, call: Callable[[], None]) -> None:
+        """Run a call on the edge's thread; any thread. Calls that come together cost one wake-up of it.
+
+        Raises RuntimeError once the edge is closed.
+        """
+        self._due.append(call)
+        if not self._is_woken:
+            self._is_woken = True
+            self.loop.call_soon_threadsafe(self._run_due)
+
+    def _run_due(self) -> None:
+        self._is_woken = False
+        while self._due:
+            call = self._due.popleft()
+            try:
+                call()
+            except Exception as problem:
+                self.loop.call_exception_handler({"message": "a call of a connection failed", "exception": problem})
 
     def answer(self, request: Request) -> Future[Response]:
         outcome: Future[Response] = Future()

@@ -6,8 +6,10 @@ import tracemalloc
 
 from labsim.clock import EventQueue
 from labsim.entropy import Entropy
+from labsim.kube.catalog import Catalog
 from labsim.kube.server import ApiServer
 from labsim.kube.store import Store
+from labsim.kube.watch import WatchOptions, WatchStream
 from labsim.model.kinds import AGENT, CONFIG_MAP, NAMESPACE
 from labsim.model.objects import Object
 
@@ -78,3 +80,28 @@ def test_a_text_takes_no_more_room_than_it_needs() -> None:
     kept = store.since(store.oldest)
     assert kept is not None
     assert taken < 1.3 * sum(len(entry.data) for entry in kept)
+
+
+def test_what_a_late_watch_reads_is_not_kept_twice() -> None:
+    server = ApiServer(name="hub", clock=EventQueue(1_700_000_000.0), entropy=Entropy(1))
+    large = {"metadata": {"name": "a", "namespace": "default"}, "data": {f"k{n}": "x" * 100 for n in range(400)}}
+    server.create(large, CONFIG_MAP)
+    begun = server.revision
+    for number in range(100):
+        patch = {"metadata": {"labels": {"n": str(number)}}}
+        server.patch(CONFIG_MAP, "default", "a", patch, patch_type="application/merge-patch+json")
+    resource = Catalog(()).find("", "v1", "configmaps")
+    assert resource is not None
+    tracemalloc.start()
+    try:
+        stream = WatchStream(server, resource, WatchOptions(since=begun), lambda: 0.0)
+        told = stream.read()
+        stream.close()
+        assert told is not None
+        assert told.count(b"\n") == 100
+        size = len(told)
+        del told, stream
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert taken < 0.1 * size
