@@ -10,6 +10,8 @@ import pytest
 from labsim.lab.opening import open_lab
 from labsim.lab.sizes import sizes_of
 from labsim.model.scenario import load_scenario
+from labsim.report.resources import resource_lines
+from labsim.report.run_directory import RunDirectory, judge
 from labsim.scenario.runner import run_scenario
 from labsim.scenario.subject import ScenarioLab
 from labsim.scenario.verdicts import RunResult, Verdict
@@ -19,22 +21,28 @@ SCENARIOS = sorted((Path(__file__).parents[2] / "scenarios").rglob("*.yaml"))
 
 def run(path: Path, folder: Path, seed: str) -> tuple[RunResult, list[Any]]:
     scenario = load_scenario(path)
-    opened = open_lab(
-        scenario.spec.lab,
-        name=scenario.metadata.name,
-        folder=folder,
-        ledger=folder / "ledger.jsonl",
-        machines="simulated",
-        sizes=sizes_of("default"),
-        seed=seed,
-        speed=0.0,
-    )
-    try:
+    directory = RunDirectory(folder / "run")
+    with (
+        directory.open_history() as history,
+        open_lab(
+            scenario.spec.lab,
+            name=scenario.metadata.name,
+            folder=folder,
+            ledger=folder / "ledger.jsonl",
+            machines="simulated",
+            sizes=sizes_of("default"),
+            seed=seed,
+            speed=0.0,
+            history=history.buffered,
+        ) as opened,
+    ):
         subject: Any = ScenarioLab(opened.lab)
         opened.lab.make()
-        return run_scenario(subject, scenario), opened.lab.world.engine.failures
-    finally:
-        opened.close()
+        result = run_scenario(subject, scenario)
+        directory.write_resources(resource_lines(opened.lab.world))
+        directory.write_result(result)
+        failures = opened.lab.world.engine.failures
+    return result, failures
 
 
 @pytest.mark.parametrize("seed", ["1", "2", "3"])
@@ -45,3 +53,5 @@ def test_a_shipped_scenario_passes(path: Path, seed: str, tmp_path: Path) -> Non
     problems += [f"{violation.invariant}: {violation.message}" for violation in result.violations]
     assert result.verdict is Verdict.PASSED, "\n".join(problems)
     assert failures == []
+    judgement = judge(tmp_path / "run")
+    assert (judgement.verdict, judgement.problems) == ("passed", ()), "the history leads to what is there"
