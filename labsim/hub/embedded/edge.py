@@ -191,9 +191,14 @@ class HttpsEdge:
 
 
 async def _settled() -> None:
-    """Let the aborted connections hear of it."""
+    """Let the aborted connections hear of it, and end what still waits for an answer that will not come."""
     for _ in range(3):
         await asyncio.sleep(0)
+    waiting = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    for task in waiting:
+        task.cancel()
+    if waiting:
+        await asyncio.wait(waiting, timeout=CLOSE_TIMEOUT_S / 2)
 
 
 def _loop_problem(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

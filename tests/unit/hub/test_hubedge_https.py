@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import collections
 import dataclasses
+import gc
 import http.client
 import queue
 import socket
@@ -352,3 +354,19 @@ def test_pipelined_requests_are_answered_in_order(edge: HttpsEdge) -> None:
             received += client.recv(65536)
     order = [int(part.split()[1][1:]) for part in received.split(b"GET ")[1:] for part in [b"GET " + part]]
     assert order == list(range(40))
+
+
+def test_an_edge_that_closes_in_a_handshake_says_nothing(
+    world: OneThread, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Found at the end of a run with virtual machines: one of them was just connecting."""
+    edge = HttpsEdge(submit=world.submit)
+    port = edge.listen("127.0.0.1", 0, echo, tls=HubAuthority().serving(["127.0.0.1"]))
+    with socket.create_connection(("127.0.0.1", port), TIMEOUT_S) as half_open:
+        half_open.sendall(b"\x16\x03\x01")  # the first bytes of a handshake, and no more
+        deadline_s = real_s() + TIMEOUT_S
+        while not any("_accept_connection2" in repr(task) for task in asyncio.all_tasks(edge.loop)):
+            assert real_s() < deadline_s
+        edge.close()
+    gc.collect()  # a task that is destroyed while it is pending tells the loop
+    assert caplog.text == ""
