@@ -356,9 +356,7 @@ def test_pipelined_requests_are_answered_in_order(edge: HttpsEdge) -> None:
     assert order == list(range(40))
 
 
-def test_an_edge_that_closes_in_a_handshake_says_nothing(
-    world: OneThread, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_edge_that_closes_in_a_handshake_says_nothing(world: OneThread, caplog: pytest.LogCaptureFixture) -> None:
     """Found at the end of a run with virtual machines: one of them was just connecting."""
     edge = HttpsEdge(submit=world.submit)
     port = edge.listen("127.0.0.1", 0, echo, tls=HubAuthority().serving(["127.0.0.1"]))
