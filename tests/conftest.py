@@ -6,7 +6,12 @@ import os
 from collections.abc import Generator
 from typing import Any
 
+import hypothesis
 import pytest
+
+# How long an example takes says what else the machine does.
+hypothesis.settings.register_profile("labsim", deadline=None)
+hypothesis.settings.load_profile("labsim")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
