@@ -15,16 +15,19 @@ from labsim.hub.embedded.token_file import read_token_file
 from labsim.kube.crds import hub_crds
 from labsim.kube.users import User
 from labsim.lab.daemon import FOREVER_S
+from labsim.lab.external import tell_of_external
+from labsim.lab.hub_choice import OUR_OWN, HubChoice
 from labsim.lab.sizes import sizes_of
 from labsim.lab.virtual_machines import open_paced_lab
-from labsim.model.scenario import CimRequirement, LabSpec
+from labsim.model.scenario import CimRequirement, HubSpec, LabSpec
 
 
-def serve_hub(*, port: int, speed: float, seed: str, kubeconfig: Path) -> int:
-    """Serve until Ctrl-C; the kubeconfig's path is printed when the hub answers."""
+def serve_hub(*, port: int, speed: float, seed: str, kubeconfig: Path, hub: HubChoice = OUR_OWN) -> int:
+    """Serve until Ctrl-C; the kubeconfig's path is printed when the hub answers, and how to start what is external."""
     spec = LabSpec.model_construct(
-        base_domain="krnl.es", cim=CimRequirement(), infra_envs=[], machines=[], namespace="labsim"
+        base_domain="krnl.es", cim=CimRequirement(), hub=HubSpec(), infra_envs=[], machines=[], namespace="labsim"
     )
+    spec, hub = hub.of(spec)
     with system_errors("making a folder for the hub's files"):
         place = tempfile.TemporaryDirectory(prefix="labsim-")
     with place as folder:
@@ -39,6 +42,7 @@ def serve_hub(*, port: int, speed: float, seed: str, kubeconfig: Path) -> int:
                 opened.serving.write_kubeconfig(kubeconfig)
                 written = True
                 talk(f"hub at {opened.serving.url}; end it with Ctrl-C")
+                tell_of_external(opened.lab, kubeconfig.resolve(), talk)
                 sys.stdout.write(f"{kubeconfig}\n")
                 sys.stdout.flush()
                 world = opened.lab.world

@@ -14,6 +14,7 @@ from labsim.cli.output import Format, print_document, print_rows, print_table, t
 from labsim.edge_time import monotonic_s, wait_s
 from labsim.errors import ExitCode, LabError, UsageError, system_errors
 from labsim.lab.control import ask
+from labsim.lab.external import start_lines
 from labsim.lab.folder import LAB_FOLDER, LEDGER, LabFolder, known_labs, labs_root
 from labsim.lab.up_choice import UpChoice
 
@@ -58,6 +59,8 @@ def _say_up(folder: LabFolder, choice: UpChoice) -> None:
     talk(f"lab {folder.name} is up: {folder.facts()['url']}, {choice.machines} machines, time x{choice.speed:g}")
     talk(f"  export KUBECONFIG={folder.kubeconfig}")
     talk(f"  labsim boot '*' --lab {folder.name}")
+    for line in start_lines(folder.facts().get("external", ()), folder.kubeconfig):
+        talk(line)
 
 
 def _lab_name(name: str) -> str:

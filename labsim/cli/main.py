@@ -44,6 +44,10 @@ KindPorts = Annotated[
     list[int] | None,
     typer.Option("--kind-port", min=1, max=65_535, help="A node port of --hub kind to map to this host; repeatable."),
 ]
+External = Annotated[
+    list[str] | None,
+    typer.Option(help="A component that you run yourself, for example agent-provider; repeatable."),
+]
 Port = Annotated[
     int, typer.Option(min=0, max=65_535, help="The hub's port on the loopback address; 0 is any free one.")
 ]
@@ -64,6 +68,7 @@ def run(
     kube_controllers: KubeControllers = "auto",
     kind_image: KindImage = "",
     kind_port: KindPorts = None,
+    external: External = None,
     machines: Annotated[str, typer.Option(help="simulated or libvirt.")] = "simulated",
     profile: Annotated[str, typer.Option(help="Machine sizes: default or small.")] = "default",
     seed: Annotated[str, typer.Option(help="Seed of every generated value and of the interleaving.")] = "1",
@@ -85,7 +90,7 @@ def run(
 
     _collect_seldom()
     options = RunOptions(
-        hub=given(hub, kubeconfig, context, kube_controllers, kind_image, kind_port or ()),
+        hub=given(hub, kubeconfig, context, kube_controllers, kind_image, kind_port or (), external or ()),
         machines=machines,
         profile=profile,
         seed=seed,
@@ -109,6 +114,7 @@ def up(
     kube_controllers: KubeControllers = "auto",
     kind_image: KindImage = "",
     kind_port: KindPorts = None,
+    external: External = None,
     machines: Annotated[str, typer.Option(help="simulated or libvirt.")] = "simulated",
     profile: Annotated[str, typer.Option(help="Machine sizes: default or small.")] = "default",
     seed: Annotated[str, typer.Option(help="Seed of every generated value.")] = "1",
@@ -130,7 +136,7 @@ def up(
         speed=speed,
         port=port,
         connect=connect,
-        hub=given(hub, kubeconfig, context, kube_controllers, kind_image, kind_port or ()),
+        hub=given(hub, kubeconfig, context, kube_controllers, kind_image, kind_port or (), external or ()),
     )
     raise typer.Exit(up_lab(file, name=name, choice=choice, foreground=foreground))
 
@@ -277,16 +283,21 @@ def serve(
         Path | None, typer.Option(help='With --bare: users, one a line as token,user,uid,"group1,group2".')
     ] = None,
     kinds: Annotated[bool, typer.Option("--kinds", help="With --bare: the Agent platform's kinds are there.")] = False,
+    external: External = None,
 ) -> None:
     """Serve the hub without machines, until Ctrl-C."""
     from labsim.cli.hub import serve_bare, serve_hub
+    from labsim.lab.hub_choice import HubChoice, external_components
 
     _collect_seldom()
+    if bare and external:
+        raise UsageError("--external does not go with --bare", hint="no component runs beside a bare API")
     if bare:
         raise typer.Exit(serve_bare(port=port, kubeconfig=kubeconfig, token_file=tokens, with_kinds=kinds))
     if tokens is not None or kinds:
         raise UsageError("--tokens and --kinds belong to --bare", hint="labsim hub serve --bare --tokens FILE")
-    raise typer.Exit(serve_hub(port=port, speed=speed, seed=seed, kubeconfig=kubeconfig))
+    hub = HubChoice(external=external_components(external or ()))
+    raise typer.Exit(serve_hub(port=port, speed=speed, seed=seed, kubeconfig=kubeconfig, hub=hub))
 
 
 @iso_app.command()

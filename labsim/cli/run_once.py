@@ -13,11 +13,13 @@ from typing import Any
 from labsim.cli.background import report
 from labsim.cli.progress import TerminalProgress
 from labsim.errors import ExitCode, LabError, LabsimError
+from labsim.lab.external import tell_of_external
 from labsim.lab.folder import LAB_FOLDER, LEDGER, LabFolder, process_started
 from labsim.lab.hub_choice import OUR_OWN, HubChoice
 from labsim.lab.ledger import Ledger
 from labsim.lab.opening import OpenLab, keep_open, open_lab
 from labsim.lab.sizes import sizes_of
+from labsim.model.components import COMPONENT_FLAGS
 from labsim.model.scenario import Scenario
 from labsim.report.evidence import EvidenceFile
 from labsim.report.resources import resource_lines
@@ -52,6 +54,7 @@ class RunChoice:
             ("kube-controllers", self.hub.kube_controllers, OUR_OWN.kube_controllers),
             ("profile", self.profile, "default"),
             ("connect", self.connect, ""),
+            ("external", ",".join(COMPONENT_FLAGS[name] for name in self.hub.external), ""),
         )
         line += "".join(f" --{flag} {value}" for flag, value, default in flags if value != default)
         return line + (f" --speed {self.speed:g}" if self.speed else "") + (" --keep" if self.keep else "")
@@ -184,6 +187,9 @@ def _opened(
             hub=choice.hub,
         ) as opened:
             history.on_failure = opened.lab.world.fail
+            if opened.lab.spec.hub.components.external():
+                opened.write_kubeconfig(folder.kubeconfig)
+                tell_of_external(opened.lab, folder.kubeconfig, progress.talk)
             yield opened
     finally:
         if not (ledger.is_relative_to(folder.path) and Ledger(ledger).pending()):

@@ -14,6 +14,7 @@ from labsim.controllers.hypershift.create_cluster import CreateClusterOptions, c
 from labsim.controllers.hypershift.settings import HyperShiftSettings
 from labsim.controllers.importer.component import Importer
 from labsim.controllers.kube.component import KubeControllers
+from labsim.controllers.runtime.component import Component
 from labsim.discovery.base_image import BaseImage, plain_base_image
 from labsim.lab.names import IMAGE_SERVICE_NAME, SERVICE_NAME
 from labsim.lab.objects import pull_secret_text
@@ -25,26 +26,36 @@ if TYPE_CHECKING:
 
 
 def add_components(lab: Lab) -> None:
-    """Put every simulated component into the lab's world, and CIM's routes on its fabric."""
-    world, addresses = lab.world, lab.options.addresses
-    outside = lab.options.hub
-    runs_kube_controllers = outside is not None and outside.runs_kube_controllers
+    """Put every component that labsim plays into the lab's world, and CIM's routes on its fabric."""
+    world, outside = lab.world, lab.options.hub
+    external = lab.spec.hub.components.external()
+    runs_kube_controllers = outside.runs_kube_controllers if outside else "kubeControllers" in external
     hypershift = HyperShift(world.entropy, HyperShiftSettings(makes_pods=not runs_kube_controllers))
-    world.hosted_authentication = hypershift.hosted_authentication
     cim = Cim(world.entropy, cim_settings(lab))
-    if outside is None:
-        world.hub.admission.extend(cim.admission_hooks())
-    else:
-        outside.admit(cim.admission_hooks())
-    for component in (
+    played: tuple[Component, ...] = (
         KubeControllers(on_hub=not runs_kube_controllers),
         cim,
         Capi(world.entropy),
         AgentProvider(world.entropy),
         hypershift,
         Importer(),
-    ):
-        world.add(component)
+    )
+    for component in played:
+        if component.name not in external or component.name == KubeControllers.name:  # hosted clusters have theirs
+            world.add(component)
+    if hypershift.name not in external:
+        world.hosted_authentication = hypershift.hosted_authentication
+    if cim.name not in external:
+        _serve_cim(lab, cim)
+
+
+def _serve_cim(lab: Lab, cim: Cim) -> None:
+    """CIM's webhooks on the hub, and its two services."""
+    world, addresses = lab.world, lab.options.addresses
+    if lab.options.hub is None:
+        world.hub.admission.extend(cim.admission_hooks())
+    else:
+        lab.options.hub.admit(cim.admission_hooks())
     for service, host in (("assisted-service", SERVICE_NAME), ("assisted-image-service", IMAGE_SERVICE_NAME)):
         world.publish_service(service, host, addresses.service_port, ca_pem=lab.options.ca_pem)
 

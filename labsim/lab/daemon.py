@@ -10,6 +10,7 @@ from typing import Any
 
 from labsim.errors import ExitCode, LabError, NothingSelected, UsageError, system_errors
 from labsim.lab.control import ControlSocket
+from labsim.lab.external import tell_of_external
 from labsim.lab.folder import LabFolder, process_started
 from labsim.lab.interruption import uninterrupted
 from labsim.lab.lab import Lab
@@ -33,6 +34,7 @@ def serve_lab(folder: LabFolder, scenario: Scenario, choice: UpChoice, *, ready:
     folder.write_facts({**facts, "state": "starting", **_process()})
     with _open(folder, scenario, choice) as opened:
         opened.lab.make()
+        tell_of_external(opened.lab, folder.kubeconfig, log.warning)
         answer_commands(folder, opened, facts, ready=ready)
     return int(ExitCode.PASSED)
 
@@ -45,7 +47,8 @@ def answer_commands(folder: LabFolder, opened: OpenLab, facts: dict[str, Any], *
     with system_errors(f"making {folder.socket}"):
         control = ControlSocket(folder.socket, lambda command: _carry(opened.lab, command))
     try:
-        folder.write_facts({**facts, **_process(), "state": "up", "url": opened.hub_url})
+        external = opened.lab.spec.hub.components.external()
+        folder.write_facts({**facts, **_process(), "state": "up", "url": opened.hub_url, "external": external})
         ready()
         world = opened.lab.world
         world.run_until(lambda: False, world.now() + FOREVER_S)
@@ -65,6 +68,7 @@ def _open(folder: LabFolder, scenario: Scenario, choice: UpChoice) -> OpenLab:
     from labsim.lab.opening import open_on_cluster
     from labsim.lab.virtual_machines import open_with_machines
 
+    spec, hub = choice.hub.of(scenario.spec.lab)
     options: dict[str, Any] = {
         "name": folder.name,
         "folder": folder.path,
@@ -76,9 +80,9 @@ def _open(folder: LabFolder, scenario: Scenario, choice: UpChoice) -> OpenLab:
         "port": choice.port,
         "connect": choice.connect,
     }
-    if choice.hub.hub != OUR_OWN.hub:
-        return open_on_cluster(scenario.spec.lab, hub=choice.hub, machines=choice.machines, **options)
-    return open_with_machines(choice.machines, scenario.spec.lab, **options)
+    if hub.hub != OUR_OWN.hub:
+        return open_on_cluster(spec, hub=hub, machines=choice.machines, **options)
+    return open_with_machines(choice.machines, spec, **options)
 
 
 def _carry(lab: Lab, command: dict[str, Any]) -> Any:

@@ -95,7 +95,9 @@ def open_lab(
 ) -> OpenLab:
     """A lab whose world is put together, with nothing made yet. Simulated machines run in virtual time unless a speed
     is given; libvirt machines, and labs on a cluster, always in paced time. connect: the hypervisor's URI ("": the
-    user's own session). keep: `keep_open` will follow, so what the lab publishes must be reachable from this host."""
+    user's own session). keep: `keep_open` will follow, so what the lab publishes must be reachable from this host.
+    Components that somebody else runs need real time: it is paced then, whatever the machines."""
+    spec, hub = hub.of(spec)
     if hub.hub != OUR_OWN.hub:
         return open_on_cluster(
             spec,
@@ -128,10 +130,18 @@ def open_lab(
         )
     if machines != "simulated":
         raise LabError(f"unknown machines {machines!r}", hint="simulated or libvirt")
-    if speed:
-        from labsim.lab.virtual_machines import open_paced_lab
+    if speed or hub.external:
+        from labsim.lab.virtual_machines import DEFAULT_EXTERNAL_SPEED, open_paced_lab
 
-        return open_paced_lab(spec, name=name, folder=folder, sizes=sizes, seed=seed, speed=speed, history=history)
+        return open_paced_lab(
+            spec,
+            name=name,
+            folder=folder,
+            sizes=sizes,
+            seed=seed,
+            speed=speed or DEFAULT_EXTERNAL_SPEED,
+            history=history,
+        )
     options = LabOptions(
         name=name,
         folder=folder,

@@ -21,6 +21,7 @@ from labsim.model.scenario import LabSpec
 from labsim.world.pace import RealPace
 
 DEFAULT_VM_SPEED = 15.0
+DEFAULT_EXTERNAL_SPEED = 20.0  # a real controller's poll of 5 s takes 100 s in the lab, within every scenario's limits
 
 
 def open_with_machines(

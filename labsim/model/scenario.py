@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -44,6 +45,7 @@ Duration = Annotated[float, BeforeValidator(_duration), WithJsonSchema({"type": 
 Size = Annotated[int, BeforeValidator(_size), WithJsonSchema({"type": "string", "examples": ["16GiB", "120GB"]})]
 State = Annotated[str, BeforeValidator(_state), WithJsonSchema({"type": "string", "enum": list(AGENT_STATES)})]
 Name = Annotated[str, Field(pattern=_DNS_LABEL)]
+Player = Literal["simulated", "external"]
 
 
 class Part(BaseModel):
@@ -82,9 +84,36 @@ class CimRequirement(Part):
     reclaim: Literal["upstream", "never"] = "upstream"
 
 
+class Components(Part):
+    """Who plays each component of the hub: labsim, or a real controller that you start."""
+
+    cim: Player = "simulated"
+    capi: Player = "simulated"
+    agent_provider: Player = Field(default="simulated", alias="agentProvider")
+    hypershift: Player = "simulated"
+    importer: Player = Field(default="simulated", alias="import")
+    kube_controllers: Literal["auto", "simulated", "external"] = Field(default="auto", alias="kubeControllers")
+    """Garbage collection and namespaces. `auto`: simulated where nothing on the hub does it."""
+
+    def external(self) -> tuple[str, ...]:
+        """The components that somebody else runs, by their names in the file."""
+        fields = type(self).model_fields
+        return tuple(entry.alias or name for name, entry in fields.items() if getattr(self, name) == "external")
+
+    def with_external(self, names: Iterable[str]) -> Components:
+        """These, with more that somebody else runs, by their names in the file."""
+        given = self.model_dump(by_alias=True) | dict.fromkeys(names, "external")
+        return Components.model_validate(given)
+
+
+class HubSpec(Part):
+    components: Components = Components()
+
+
 class LabSpec(Part):
     base_domain: str = Field(default="krnl.es", alias="baseDomain")
     cim: CimRequirement = CimRequirement()
+    hub: HubSpec = HubSpec()
     infra_envs: list[InfraEnvSpec] = Field(alias="infraEnvs", min_length=1)
     machines: list[MachineGroup] = Field(min_length=1)
     namespace: Name = "labsim"
