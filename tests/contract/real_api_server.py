@@ -11,13 +11,14 @@ import socket
 import ssl
 import subprocess
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from labsim.edge_time import monotonic_s, wait_s
 from labsim.hub.embedded.kubeconfig import write_kubeconfig
+from labsim.kube.users import User
 
 ASSETS = "KUBEBUILDER_ASSETS"
 PROGRAMS = ("etcd", "kube-apiserver")
@@ -40,8 +41,10 @@ def assets() -> Path:
 class RealApiServer:
     """Both processes, an administrator's kubeconfig, and one of a user who may only look."""
 
-    def __init__(self, folder: Path, programs: Path) -> None:
+    def __init__(self, folder: Path, programs: Path, users: Mapping[str, User]) -> None:
+        """`users`: others that it knows, by their tokens."""
         self._folder = folder
+        self._users = users
         self._programs = programs
         self._processes: list[subprocess.Popen[bytes]] = []
         self.port, self._etcd_port, self._peer_port = _free_ports(3)
@@ -53,6 +56,10 @@ class RealApiServer:
         except BaseException:
             self.close()
             raise
+
+    @property
+    def ca_pem(self) -> str:
+        return (self._folder / "certificates" / "apiserver.crt").read_text()
 
     def close(self) -> None:
         for process in reversed(self._processes):
@@ -70,6 +77,8 @@ class RealApiServer:
             rows = csv.writer(file)
             rows.writerow([tokens["admin"], "admin", "admin-uid", "system:masters"])
             rows.writerow([tokens["reader"], "reader", "reader-uid", "readers"])
+            for token, user in self._users.items():
+                rows.writerow([token, user.name, user.uid, ",".join(user.groups)])
         subprocess.run(
             ["openssl", "genrsa", "-out", str(folder / "accounts.key"), "2048"], check=True, capture_output=True
         )
@@ -77,9 +86,8 @@ class RealApiServer:
         self._use_first_revisions()
         self._run("kube-apiserver", *self._server_options())
         self._wait_until_ready()
-        ca_pem = (folder / "certificates" / "apiserver.crt").read_text()
-        write_kubeconfig(self.kubeconfig, self.url, ca_pem=ca_pem, token=tokens["admin"])
-        write_kubeconfig(self.reader_kubeconfig, self.url, ca_pem=ca_pem, token=tokens["reader"], user="reader")
+        write_kubeconfig(self.kubeconfig, self.url, ca_pem=self.ca_pem, token=tokens["admin"])
+        write_kubeconfig(self.reader_kubeconfig, self.url, ca_pem=self.ca_pem, token=tokens["reader"], user="reader")
 
     def _etcd_options(self) -> list[str]:
         client, peer = f"http://127.0.0.1:{self._etcd_port}", f"http://127.0.0.1:{self._peer_port}"
@@ -120,18 +128,23 @@ class RealApiServer:
             )
 
     def _use_first_revisions(self) -> None:
-        """Write something else first, so that to the API server the low revisions are gone, as after a compaction."""
-        body = json.dumps({"key": base64.b64encode(b"first").decode(), "value": ""}).encode()
+        """Let the low revisions be gone, as on a server that has run for a while: etcd has compacted them."""
         deadline_s = monotonic_s() + READY_WITHIN_S
         written = 0
         while written < FIRST_REVISIONS:
             try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{self._etcd_port}/v3/kv/put", body, timeout=2):
-                    written += 1
+                self._tell_etcd("put", {"key": base64.b64encode(b"first").decode(), "value": ""})
+                written += 1
             except OSError:
                 if monotonic_s() > deadline_s:
                     pytest.fail(f"etcd does not answer: see {self._folder}")
                 wait_s(0.05)
+        self._tell_etcd("compaction", {"revision": str(FIRST_REVISIONS), "physical": True})
+
+    def _tell_etcd(self, what: str, document: dict[str, object]) -> None:
+        url = f"http://127.0.0.1:{self._etcd_port}/v3/kv/{what}"
+        with urllib.request.urlopen(url, json.dumps(document).encode(), timeout=5):
+            pass
 
     def _wait_until_ready(self) -> None:
         unverified = ssl.create_default_context()
@@ -152,9 +165,9 @@ class RealApiServer:
 
 
 @contextlib.contextmanager
-def real_api_server(folder: Path) -> Iterator[RealApiServer]:
+def real_api_server(folder: Path, users: Mapping[str, User] | None = None) -> Iterator[RealApiServer]:
     """A real API server for a test, which is skipped, with the reason, where there are no binaries."""
-    server = RealApiServer(folder, assets())
+    server = RealApiServer(folder, assets(), users or {})
     try:
         yield server
     finally:
