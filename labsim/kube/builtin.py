@@ -56,6 +56,9 @@ def _key_problems(entries: Object | None, path: str) -> list[Cause]:
 def _config_map_problems(obj: Object, old: Object | None) -> list[Cause]:
     data, binary = obj.get("data"), obj.get("binaryData")
     found = _key_problems(data, "data") + _key_problems(binary, "binaryData")
+    for key in sorted((data or {}).keys() & (binary or {}).keys()):
+        text = f"Invalid value: {orjson.dumps(key).decode()}: duplicate of key present in binaryData"
+        found.append(cause("FieldValueInvalid", text, f"data[{key}]"))
     size = sum(map(len, (data or {}).values())) + sum(len(text) * 3 // 4 for text in (binary or {}).values())
     if size > DATA_BYTES_MAX:
         found.append(cause("FieldValueTooLong", f"Too long: may not be more than {DATA_BYTES_MAX} bytes", "[]"))
@@ -93,6 +96,11 @@ def _secret_problems(obj: Object, old: Object | None) -> list[Cause]:
     found = _key_problems(data, "data")
     if sum(len(text) * 3 // 4 for text in data.values()) > DATA_BYTES_MAX:
         found.append(cause("FieldValueTooLong", f"Too long: may not be more than {DATA_BYTES_MAX} bytes", "data"))
+    account = "kubernetes.io/service-account.name"
+    if obj["type"] == "kubernetes.io/service-account-token" and not dig(obj, "metadata", "annotations", account):
+        found.append(cause("FieldValueRequired", "Required value", f"metadata.annotations[{account}]"))
+    if obj["type"] == "kubernetes.io/basic-auth" and not {"username", "password"} & data.keys():
+        found += [cause("FieldValueRequired", "Required value", f"data[{key}]") for key in ("username", "password")]
     for key in _SECRET_KEYS.get(obj["type"], ()):
         if key not in data:
             found.append(cause("FieldValueRequired", "Required value", f"data[{key}]"))
@@ -193,7 +201,57 @@ def _binding_problems(obj: Object, old: Object | None) -> list[Cause]:
         shown["APIGroup"] = reference.get("apiGroup", "")
         text = f"Invalid value: {orjson.dumps(shown).decode()}: cannot change roleRef"
         return [cause("FieldValueInvalid", text, "roleRef")]
-    return _required(obj, "roleRef.name") if old is None else []
+    found = _required(obj, "roleRef.name")
+    group = reference.get("apiGroup", "")
+    if group != _RBAC:
+        found.append(_not_supported(group, (_RBAC,), "roleRef.apiGroup"))
+    kinds: tuple[str, ...] = ("Role", "ClusterRole") if obj.get("kind") == "RoleBinding" else ("ClusterRole",)
+    if reference.get("kind", "") not in kinds:
+        found.append(_not_supported(reference.get("kind", ""), kinds, "roleRef.kind"))
+    for index, subject in enumerate(obj.get("subjects") or ()):
+        if subject.get("kind") not in ("ServiceAccount", "User", "Group"):
+            known = ("ServiceAccount", "User", "Group")
+            found.append(_not_supported(subject.get("kind", ""), known, f"subjects[{index}].kind"))
+    return found
+
+
+def _not_supported(value: Any, supported: tuple[str, ...], path: str) -> Cause:
+    listed = ", ".join(f'"{word}"' for word in supported)
+    text = f"Unsupported value: {orjson.dumps(value).decode()}: supported values: {listed}"
+    return cause("FieldValueNotSupported", text, path)
+
+
+def _role_problems(obj: Object, _old: Object | None) -> list[Cause]:
+    found = []
+    for index, rule in enumerate(obj.get("rules") or ()):
+        here = f"rules[{index}]"
+        if not rule.get("verbs"):
+            text = "Required value: verbs must contain at least one value"
+            found.append(cause("FieldValueRequired", text, f"{here}.verbs"))
+        urls = rule.get("nonResourceURLs")
+        if urls and obj.get("kind") == "Role":
+            text = f"Invalid value: {orjson.dumps(urls).decode()}: namespaced rules cannot apply to non-resource URLs"
+            found.append(cause("FieldValueInvalid", text, f"{here}.nonResourceURLs"))
+        if urls:
+            continue
+        for field, one in (("apiGroups", "api group"), ("resources", "resource")):
+            if not rule.get(field):
+                text = f"Required value: resource rules must supply at least one {one}"
+                found.append(cause("FieldValueRequired", text, f"{here}.{field}"))
+    return found
+
+
+def _lease_problems(obj: Object, _old: Object | None) -> list[Cause]:
+    found = []
+    spec = obj.get("spec") or {}
+    lasting_s, transitions = spec.get("leaseDurationSeconds"), spec.get("leaseTransitions")
+    if lasting_s is not None and lasting_s <= 0:
+        text = f"Invalid value: {lasting_s}: must be greater than 0"
+        found.append(cause("FieldValueInvalid", text, "spec.leaseDurationSeconds"))
+    if transitions is not None and transitions < 0:
+        text = f"Invalid value: {transitions}: must be greater than or equal to 0"
+        found.append(cause("FieldValueInvalid", text, "spec.leaseTransitions"))
+    return found
 
 
 def _complete_role(obj: Object, _old: Object | None, _user: User) -> None:
@@ -298,9 +356,9 @@ STRATEGIES: dict[str, Strategy] = {
     "Namespace": Strategy(_complete_namespace),
     "Node": Strategy(_complete_node, _node_problems),
     "Event": Strategy(_complete_event, _event_problems),
-    "Lease": Strategy(_complete_lease),
-    "Role": Strategy(_complete_role),
-    "ClusterRole": Strategy(_complete_role),
+    "Lease": Strategy(_complete_lease, _lease_problems),
+    "Role": Strategy(_complete_role, _role_problems),
+    "ClusterRole": Strategy(_complete_role, _role_problems),
     "RoleBinding": Strategy(_complete_binding, _binding_problems),
     "ClusterRoleBinding": Strategy(_complete_binding, _binding_problems),
     "CertificateSigningRequest": Strategy(_complete_signing_request, _signing_request_problems),

@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from labsim.kube.errors import cause
+from labsim.kube.label_syntax import label_problems
 from labsim.kube.users import User
 from labsim.model.objects import Object, dig
 
@@ -72,7 +73,7 @@ def _complete_pod_spec(spec: Object) -> None:
 
 def pod_problems(obj: Object, old: Object | None) -> list[Cause]:
     if old is None:
-        return _container_problems(obj["spec"], "spec")
+        return [*_container_problems(obj["spec"], "spec"), *_choice_problems(obj["spec"], _POD_CHOICES, "spec")]
     for field in ("containers", "initContainers"):
         if len(obj["spec"].get(field) or ()) != len(old["spec"].get(field) or ()):
             text = "Forbidden: pod updates may not add or remove containers"
@@ -102,10 +103,51 @@ def _container_problems(spec: Object, path: str) -> list[Cause]:
     containers = spec.get("containers")
     if not containers:
         return [cause("FieldValueRequired", "Required value", f"{path}.containers")]
+    found: list[Cause] = []
+    names: set[str] = set()
+    for index, container in enumerate(containers):
+        here, name = f"{path}.containers[{index}]", str(container.get("name") or "")
+        if not name:
+            found.append(cause("FieldValueRequired", "Required value", f"{here}.name"))
+        shown = orjson.dumps(name).decode()
+        problems = label_problems(name) if name else ()
+        found += [cause("FieldValueInvalid", f"Invalid value: {shown}: {text}", f"{here}.name") for text in problems]
+        if name and name in names:
+            found.append(cause("FieldValueDuplicate", f"Duplicate value: {shown}", f"{here}.name"))
+        names.add(name)
+        if not container.get("image") and path == "spec":
+            found.append(cause("FieldValueRequired", "Required value", f"{here}.image"))
+        found += _choice_problems(container, {"imagePullPolicy": ("Always", "IfNotPresent", "Never")}, here)
+        for at, port in enumerate(container.get("ports") or ()):
+            number = port.get("containerPort", 0)
+            if not 1 <= number <= 65535:
+                text = f"Invalid value: {number}: must be between 1 and 65535, inclusive"
+                found.append(cause("FieldValueInvalid", text, f"{here}.ports[{at}].containerPort"))
+        for at, mount in enumerate(container.get("volumeMounts") or ()):
+            known = {volume.get("name") for volume in spec.get("volumes") or ()}
+            if mount.get("name") not in known:
+                text = f"Not found: {orjson.dumps(mount.get('name', '')).decode()}"
+                found.append(cause("FieldValueNotFound", text, f"{here}.volumeMounts[{at}].name"))
+    return found
+
+
+_POD_CHOICES = {
+    "restartPolicy": ("Always", "OnFailure", "Never"),
+    "dnsPolicy": ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"),
+}
+
+
+def _choice_problems(obj: Object, choices: dict[str, tuple[str, ...]], path: str) -> list[Cause]:
+    """The fields that hold another word than those that may stand there."""
     return [
-        cause("FieldValueRequired", "Required value", f"{path}.containers[{index}].name")
-        for index, container in enumerate(containers)
-        if not container.get("name")
+        cause(
+            "FieldValueNotSupported",
+            f"Unsupported value: {orjson.dumps(obj[field]).decode()}: "
+            f"supported values: {', '.join(orjson.dumps(word).decode() for word in words)}",
+            f"{path}.{field}",
+        )
+        for field, words in choices.items()
+        if field in obj and obj[field] not in words
     ]
 
 

@@ -280,6 +280,19 @@ def _builtin(entry: _Builtin) -> Resource:
     )
 
 
+def _deprecation(spec: Object, kind: Kind) -> str:
+    """What is said of a deprecated version: where there is a newer one that is not, it is named."""
+    newer = [
+        entry["name"]
+        for entry in spec["versions"]
+        if entry.get("served")
+        and not entry.get("deprecated")
+        and version_priority(entry["name"]) < version_priority(kind.version)
+    ]
+    text = f"{kind.api_version} {kind.kind} is deprecated"
+    return f"{text}; use {kind.group}/{min(newer, key=version_priority)} {kind.kind}" if newer else text
+
+
 def _custom(definition: Object) -> list[Resource]:
     spec = definition["spec"]
     names = spec["names"]
@@ -298,7 +311,7 @@ def _custom(definition: Object) -> list[Resource]:
             subresources.append(Subresource("scale", SCALE, STATUS_VERBS))
         warning = ""
         if version.get("deprecated"):
-            warning = version.get("deprecationWarning") or f"{kind.api_version} {kind.kind} is deprecated"
+            warning = version.get("deprecationWarning") or _deprecation(spec, kind)
         made.append(
             Resource(
                 kind,

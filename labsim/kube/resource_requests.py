@@ -10,7 +10,7 @@ from typing import Any
 from labsim.kube import bodies, paging
 from labsim.kube.account_tokens import AccountTokens
 from labsim.kube.catalog import SCALE_OF_BUILTIN, SCALE_OF_CUSTOM, Resource, Subresource
-from labsim.kube.errors import ApiError, bad_request, method_not_allowed, no_resource, not_found
+from labsim.kube.errors import ApiError, bad_request, invalid_options, method_not_allowed, no_resource, not_found
 from labsim.kube.field_checks import FieldChecks, field_checks, note_duplicates
 from labsim.kube.go_json import kind_of
 from labsim.kube.list_options import (
@@ -254,6 +254,7 @@ class ResourceRequests:
         form = self._form(request, resource)
         is_dry = dry_run(request, "PatchOptions")
         checks = field_checks(request, "PatchOptions")
+        manager = _patcher(request, bodies.media_type(request))
         patch_type, body = bodies.patch_body(request, builtin=not resource.custom)
         namespace = route.namespace or ""
         status = 200
@@ -267,7 +268,7 @@ class ResourceRequests:
             patch_type=patch_type,
             subresource=subresource,
             user=user,
-            manager=_patcher(request, patch_type),
+            manager=manager,
             force=is_true(request, "force"),
             dry_run=is_dry,
             body_text=request.body,
@@ -485,8 +486,11 @@ def _included(request: Request, form: Form) -> str:
 
 
 def _patcher(request: Request, patch_type: str) -> str:
-    named = request.query and request.param("fieldManager")
-    return field_manager(request, "PatchOptions") if named or patch_type != bodies.APPLY_PATCH else ""
+    """Who owns what a patch writes; 422 for an apply by nobody."""
+    if patch_type == bodies.APPLY_PATCH and not request.param("fieldManager"):
+        text = "Required value: is required for apply patch"
+        raise invalid_options("PatchOptions", "fieldManager", "FieldValueRequired", text)
+    return field_manager(request, "PatchOptions")
 
 
 def _agree_on_name(metadata: Object, wanted: str) -> None:

@@ -101,6 +101,19 @@ def _is_uri(text: str) -> bool:
     return bool(parts.scheme) or text.startswith("/")
 
 
+_TIME_WORDS = frozenset(
+    (
+        *("ns", "nano", "nanosecond", "us", "µs", "micro", "microsecond", "ms", "milli", "millisecond", "s", "sec"),
+        *("second", "m", "min", "minute", "h", "hr", "hour", "d", "day", "w", "wk", "week"),
+    )
+)
+
+
+def _is_worded_duration(text: str) -> bool:
+    match = _WORD_DURATION.fullmatch(text)
+    return match is not None and (match[2] in _TIME_WORDS or match[2].removesuffix("s") in _TIME_WORDS)
+
+
 FORMATS: dict[str, Callable[[str], bool]] = {
     "date-time": _is_date_time,
     "datetime": _is_date_time,
@@ -114,7 +127,7 @@ FORMATS: dict[str, Callable[[str], bool]] = {
     "email": lambda text: _EMAIL.fullmatch(text) is not None,
     "hostname": lambda text: len(text) <= 255 and _HOSTNAME.fullmatch(text) is not None,
     "uri": _is_uri,
-    "duration": lambda text: _GO_DURATION.fullmatch(text) is not None or _WORD_DURATION.fullmatch(text) is not None,
+    "duration": lambda text: _GO_DURATION.fullmatch(text) is not None or _is_worded_duration(text),
 }
 
 

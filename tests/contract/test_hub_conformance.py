@@ -108,6 +108,7 @@ def test_at_least_99_of_100_given_cases_are_equal_and_the_list_names_cases() -> 
 def test_the_comparison_sees_differences() -> None:
     one = {"a": [1, {"b": "x"}], "c": True}
     assert list(differences(one, one)) == []
+    assert list(differences({"age": "0s", "text": "a"}, {"age": "2s", "text": "b"})) == ['.text: expected "a", got "b"']
     assert len(list(differences(one, {"a": [1, {"b": "y"}], "c": 1}))) == 2
     assert len(list(differences(one, {"a": [1], "d": True}))) == 3
     names = Normalizer(RUN, "n-bcdfgh", [], 0.0)

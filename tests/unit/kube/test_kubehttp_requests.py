@@ -174,7 +174,8 @@ def test_dry_runs_store_nothing(api: Api) -> None:
 
 def test_eviction_deletes_a_pod(api: Api) -> None:
     pods = "/api/v1/namespaces/default/pods"
-    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": [{"name": "c"}]}}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}}
+    pod["spec"] = {"containers": [{"name": "c", "image": "i"}]}
     api.document("POST", pods, pod, code=201)
     eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p", "namespace": "default"}}
     api.document("POST", pods + "/p/eviction", eviction, code=201)
@@ -253,3 +254,25 @@ def test_alice_has_no_rights(api: Api) -> None:
     text = 'configmaps is forbidden: User "alice" cannot list resource "configmaps" in API group "" '
     assert status["message"] == text + 'in the namespace "default"'
     assert status["details"] == {"kind": "configmaps"}
+
+
+def test_what_does_not_fit_a_built_in_kind_is_told_by_field(api: Api) -> None:
+    def causes(url: str, obj: dict[str, Any]) -> list[str]:
+        refused = api.document("POST", url, {"metadata": {"name": "x"}, **obj}, code=422)
+        return [entry["field"] for entry in refused["details"]["causes"]]
+
+    core, rbac = "/api/v1/namespaces/default", "/apis/rbac.authorization.k8s.io/v1/namespaces/default"
+    leases = "/apis/coordination.k8s.io/v1/namespaces/default/leases"
+    containers = [{"name": "A", "image": "i"}, {"name": "b"}, {"name": "b", "image": "i", "imagePullPolicy": "No"}]
+    assert causes(f"{core}/pods", {"spec": {"containers": containers, "restartPolicy": "No"}}) == [
+        "spec.containers[0].name",
+        "spec.containers[1].image",
+        "spec.containers[2].name",
+        "spec.containers[2].imagePullPolicy",
+        "spec.restartPolicy",
+    ]
+    assert causes(f"{core}/configmaps", {"data": {"a": "b"}, "binaryData": {"a": "Yg=="}}) == ["data[a]"]
+    assert causes(f"{core}/secrets", {"type": "kubernetes.io/basic-auth"}) == ["data[username]", "data[password]"]
+    assert causes(f"{rbac}/roles", {"rules": [{"apiGroups": [""], "resources": ["pods"]}]}) == ["rules[0].verbs"]
+    assert causes(f"{rbac}/rolebindings", {"roleRef": {"kind": "No", "name": "x"}}) == ["roleRef.kind"]
+    assert causes(leases, {"spec": {"leaseDurationSeconds": 0}}) == ["spec.leaseDurationSeconds"]
