@@ -36,6 +36,14 @@ if TYPE_CHECKING:
     from labsim.world.world import World
 
 DEFAULT_PLAIN_SPEED = 30.0  # a write that takes 20 ms takes 0.6 s in the world
+# The groups that a component's owner defines, where labsim does not play the component.
+GROUPS = {
+    "cim": ("agent-install.openshift.io", "extensions.hive.openshift.io", "hive.openshift.io"),
+    "capi": ("cluster.x-k8s.io",),
+    "agentProvider": ("capi-provider.agent-install.openshift.io",),
+    "hypershift": ("hypershift.openshift.io",),
+    "import": ("cluster.open-cluster-management.io", "addon.open-cluster-management.io"),
+}
 LEDGER_KIND = "objects on a cluster"
 HINT = "is it up? see --kubeconfig and --context; of a cluster that is gone for good, delete the lab's folder"
 
@@ -103,10 +111,12 @@ def open_plain_lab(
 
     access = ClusterAccess(kubeconfig=hub.kubeconfig_path or default_kubeconfig(), context=hub.context)
     connection = ClusterConnection(access)
+    components = spec.hub.components.external()
+    theirs = {group for component in components for group in GROUPS.get(component, ())}
     with answering(connection):
         cluster = cluster_identity(connection)
-        definitions.check(connection, hub_crds())
-        external = (
+        definitions.check(connection, hub_crds(), theirs)
+        external = "kubeControllers" in components or (
             has_kube_controllers(connection) if hub.kube_controllers == "auto" else hub.kube_controllers == "external"
         )
     lab_id = new_lab_id(name)
@@ -130,7 +140,7 @@ def open_plain_lab(
 
     try:
         with answering(connection):
-            definitions.install(connection, hub_crds(), lab_id)
+            definitions.install(connection, hub_crds(), lab_id, theirs)
         opened = open_with_machines(
             machines,
             spec,

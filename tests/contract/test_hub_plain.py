@@ -36,6 +36,7 @@ from labsim.kube.users import ADMIN
 from labsim.lab.hub_choice import HubChoice
 from labsim.lab.ledger import Ledger
 from labsim.lab.opening import open_lab
+from labsim.lab.plain import GROUPS
 from labsim.lab.sizes import Sizes
 from labsim.model.kinds import AGENT, CONFIG_MAP, CUSTOM_RESOURCE_DEFINITION, NAMESPACE, Kind
 from labsim.model.objects import Object, name_of, new
@@ -177,6 +178,30 @@ def test_definitions_are_shared_and_go_with_the_last_mark(user: ClusterConnectio
     assert all(labs_of(item) == {"second"} for item in left.values())
     definitions.uninstall(user, "second")
     assert not present(user, CUSTOM_RESOURCE_DEFINITION)
+
+
+def test_definitions_of_a_component_that_somebody_else_runs_are_theirs(user: ClusterConnection) -> None:
+    provider = [item for item in hub_crds() if item["spec"]["group"] == "capi-provider.agent-install.openshift.io"]
+    user.call("POST", CUSTOM_RESOURCE_DEFINITION.path(), body=provider[0])
+    theirs = GROUPS["agentProvider"]
+    try:
+        with pytest.raises(LabError, match="kinds of its own"):
+            definitions.check(user, hub_crds())
+        definitions.check(user, hub_crds(), theirs)
+        definitions.install(user, hub_crds(), "one", theirs)
+        found = present(user, CUSTOM_RESOURCE_DEFINITION)
+        assert len(found) == len(hub_crds())
+        assert [name for name, item in found.items() if not labs_of(item)] == [name_of(provider[0])]
+        definitions.uninstall(user, "one")
+        assert list(present(user, CUSTOM_RESOURCE_DEFINITION)) == [name_of(provider[0])]
+    finally:
+        definitions.uninstall(user, "one")
+        user.call("DELETE", CUSTOM_RESOURCE_DEFINITION.path("", name_of(provider[0])))
+        _wait_until(lambda: not present(user, CUSTOM_RESOURCE_DEFINITION))
+
+
+def test_every_group_that_is_installed_is_some_components() -> None:
+    assert {item["spec"]["group"] for item in hub_crds()} == {group for groups in GROUPS.values() for group in groups}
 
 
 def test_definitions_of_another_version_are_refused(user: ClusterConnection) -> None:

@@ -6,7 +6,7 @@ Several labs may share them: each adds its mark, and the last one to take its ma
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 import orjson
 
@@ -37,10 +37,14 @@ def foreign_definitions(connection: ClusterConnection, definitions: Iterable[Obj
     return sorted([*foreign, *(f"the served group {group}" for group in by_others)])
 
 
-def check(connection: ClusterConnection, definitions: Iterable[Object]) -> None:
-    """Refuse a cluster on which our definitions would be in somebody's way. Nothing is changed."""
+def check(connection: ClusterConnection, definitions: Iterable[Object], theirs: Collection[str] = ()) -> None:
+    """Refuse a cluster on which our definitions would be in somebody's way. Nothing is changed.
+
+    `theirs`: groups of components that somebody else runs, who may have defined them.
+    """
     definitions = tuple(definitions)
-    foreign = foreign_definitions(connection, definitions)
+    simulated = [definition for definition in definitions if definition["spec"]["group"] not in theirs]
+    foreign = foreign_definitions(connection, simulated)
     if foreign:
         shown = ", ".join(foreign[:4]) + (f" and {len(foreign) - 4} more" if len(foreign) > 4 else "")
         raise LabError(
@@ -57,9 +61,17 @@ def check(connection: ClusterConnection, definitions: Iterable[Object]) -> None:
             )
 
 
-def install(connection: ClusterConnection, definitions: Iterable[Object], lab_id: str) -> None:
-    """Create what is missing, put the lab's mark on all, and wait until the cluster serves them."""
-    definitions = tuple(definitions)
+def install(
+    connection: ClusterConnection, definitions: Iterable[Object], lab_id: str, theirs: Collection[str] = ()
+) -> None:
+    """Create what is missing, put the lab's mark on all, and wait until the cluster serves them. A definition of a
+    group of `theirs` that no lab has installed is left as it is."""
+    unmarked = {name_of(item) for item in _present(connection) if not labs_of(item)}
+    definitions = [
+        definition
+        for definition in definitions
+        if definition["spec"]["group"] not in theirs or name_of(definition) not in unmarked
+    ]
     names = {name_of(definition) for definition in definitions}
     for definition in definitions:
         _install_one(connection, definition, lab_id)
