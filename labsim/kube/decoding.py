@@ -217,5 +217,5 @@ def decode_metadata(kind: Kind, obj: Object, old: Object | None = None) -> list[
 
 def strict_error(kind: Kind, noted: Iterable[str], unknown: Iterable[str]) -> ApiError:
     """The refusal of fieldValidation=Strict: what was noted of the body before, and the paths of unknown fields."""
-    listed = ", ".join([*noted, *(f'unknown field "{path}"' for path in sorted(unknown))])
+    listed = ", ".join([*noted, *(f'unknown field "{path}"' for path in unknown)])
     return Undecodable(kind, f"strict decoding error: {listed}")

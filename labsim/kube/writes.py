@@ -374,6 +374,8 @@ class WritePath:
             scheduling = kind == POD and (subresource == "binding" or not options.manager)
             if strategy.problems is not None and not (old is not None and scheduling):
                 causes += strategy.problems(new, old)
+        if checker is not None and served.scale is not None and subresource != "status":
+            causes += _scale_problems(served.scale.spec_path, new)
         if causes:
             if checker is not None and subresource == "status":
                 causes = [_within_status(found) for found in causes]
@@ -523,6 +525,15 @@ def _other_kind(served: ServedKind, new: Object, name: str) -> ApiError:
         text = f'Invalid value: "{version or ""}": must be {kind.api_version}'
         causes.append(cause("FieldValueInvalid", text, "apiVersion"))
     return errors.invalid(dataclasses.replace(kind, group=group), name, causes, what=str(found))
+
+
+def _scale_problems(path: tuple[str, ...], obj: Object) -> list[dict[str, str]]:
+    """Whatever its schema says, what can be scaled has no negative number of replicas."""
+    replicas = dig(obj, *path)
+    if type(replicas) is not int or replicas >= 0:
+        return []
+    text = f"Invalid value: {replicas}: should be a non-negative integer"
+    return [cause("FieldValueInvalid", text, "." + ".".join(path))]
 
 
 def _within_status(found: dict[str, str]) -> dict[str, str]:
