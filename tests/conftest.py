@@ -21,6 +21,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=False,
         help="write the golden files of tests/e2e/golden anew instead of comparing with them",
     )
+    parser.addoption(
+        "--labsim-agent-provider-manager",
+        default="",
+        help="your build of the manager of cluster-api-provider-agent; or LABSIM_AGENT_PROVIDER_MANAGER",
+    )
 
 
 @pytest.hookimpl(wrapper=True)

@@ -220,6 +220,7 @@ def _cluster_deployment(agent_cluster: Object, cluster_name: str, control_plane:
             "platform": {"agentBareMetal": {"agentSelector": {}}},
             "pullSecretRef": {"name": pull_secret},
             "clusterMetadata": cluster_metadata,
+            "controlPlaneConfig": {"servingCertificates": {}},  # upstream's types never leave it out
             "clusterInstallRef": {
                 "group": AGENT_CLUSTER_INSTALL.group,
                 "version": AGENT_CLUSTER_INSTALL.version,

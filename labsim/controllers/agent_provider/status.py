@@ -47,4 +47,7 @@ def from_agent(agent_machine: Object, agent: Object, *, now_s: float) -> None:
 
 def _sum_up(agent_machine: Object, now_s: float) -> None:
     summarize(agent_machine, ALL, now_s=now_s, count_steps=True)
-    agent_machine["status"]["ready"] = condition_status(agent_machine, "Ready") == "True"
+    if condition_status(agent_machine, "Ready") == "True":
+        agent_machine["status"]["ready"] = True
+    else:
+        agent_machine["status"].pop("ready", None)  # upstream's types leave out a false one
