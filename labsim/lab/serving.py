@@ -79,16 +79,27 @@ class Serving:
             return self._component(request, IMAGE_SERVICE_NAME)
         if self._hub is None:
             return Response(status=404, body=b"the hub of this lab is a cluster of its own\n")
+        history = self._lab.world.history
+        if request.method not in ("GET", "HEAD"):
+            history.record("input", what=f"{request.method} {request.path}", client=_program(request))
         engine = self._lab.world.engine
         acting, engine.acting = engine.acting, f"outside/{request.client}"
         try:
-            if request.method not in ("GET", "HEAD"):
-                self._lab.world.history.record(
-                    "input", what=f"{request.method} {request.path}", client=request.headers.get("user-agent", "")
-                )
-            return self._audit.on(request, self._hub.handle(request))
+            response = self._audit.on(request, self._hub.handle(request))
         finally:
             engine.acting = acting
+        if history.wants("request"):
+            history.record(
+                "request",
+                client=_program(request),
+                connection=request.client,
+                service="hub",
+                owner="hub",
+                method="WATCH" if response.stream is not None and request.param("watch") else request.method,
+                path=request.path,
+                status=response.status,
+            )
+        return response
 
     def _component(self, request: Request, name: str) -> Response | Future[Response]:
         lab = self._lab
@@ -142,6 +153,11 @@ class Serving:
         port = self._ports.pop((endpoint.host, endpoint.port), None)
         if port is not None:
             self.edge.close_listener(port)
+
+
+def _program(request: Request) -> str:
+    """What a client calls itself."""
+    return request.headers.get("user-agent", "")
 
 
 def loopback_port_is_free(port: int) -> bool:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from labsim.history import merged
 from labsim.model.objects import dig
@@ -110,16 +111,35 @@ def labsim_run(*arguments: object, folder: Path) -> Iterator[subprocess.Popen[st
 
 
 def scenario_file(name: str, folder: Path) -> Path:
-    """The shipped scenario, with a wait where upstream has a race (docs/decisions/0100): until a released agent's old
-    Machine is gone, the poll of its deletion hook, 5 real seconds apart, takes the agent away from whoever has it."""
-    text = (SCENARIOS / f"{name}.yaml").read_text()
-    if name.startswith("two-"):
-        scale = "    - scale: {nodePool: blue, replicas: 3}\n"
-        assert text.count(scale) == 1
-        text = text.replace(scale, "    - expect: {machines: {nodePool: red}, count: 1, within: 30m}\n" + scale)
+    """The shipped scenario, with waits where upstream has races that a fast lab widens (docs/decisions/0100).
+
+    Replicas are wanted when the cluster's AgentCluster is complete, else an AgentMachine may never be looked at again.
+    A released agent is wanted when its old Machine is gone, else the deletion hook's next poll takes it away again.
+    """
+    scenario = yaml.safe_load((SCENARIOS / f"{name}.yaml").read_text())
+    steps: list[Any] = []
+    for step in scenario["spec"]["steps"]:
+        wanted = replicas_later(step)
+        if step == {"scale": {"nodePool": "blue", "replicas": 3}}:
+            steps.append({"expect": {"machines": {"nodePool": "red"}, "count": 1, "within": "30m"}})
+        steps += [step, *wanted]
+    scenario["spec"]["steps"] = steps
     path = folder / f"{name}.yaml"
-    path.write_text(text)
+    path.write_text(yaml.safe_dump(scenario, sort_keys=False))
     return path
+
+
+def replicas_later(step: Any) -> list[Any]:
+    """The steps that follow the creation of a hosted cluster, which then begins with no replicas."""
+    cluster = step.get("createHostedCluster")
+    if cluster is None:
+        return []
+    name, replicas = cluster["name"], cluster["nodePool"]["replicas"]
+    cluster["nodePool"]["replicas"] = 0
+    namespace = f"{cluster.get('namespace', 'clusters')}-{name}"
+    install = {"kind": "AgentClusterInstall", "name": name, "namespace": namespace}
+    is_known = {"object": install, "condition": {"type": "SpecSynced", "status": "True"}, "within": "30m"}
+    return [{"expect": is_known}, {"scale": {"nodePool": name, "replicas": replicas}}]
 
 
 def states_of_agents(run: Path) -> list[list[str]]:
