@@ -289,14 +289,14 @@ def serve(
     from labsim.cli.hub import serve_bare, serve_hub
     from labsim.lab.hub_choice import HubChoice, external_components
 
-    _collect_seldom()
     if bare and external:
         raise UsageError("--external does not go with --bare", hint="no component runs beside a bare API")
-    if bare:
-        raise typer.Exit(serve_bare(port=port, kubeconfig=kubeconfig, token_file=tokens, with_kinds=kinds))
-    if tokens is not None or kinds:
+    if not bare and (tokens is not None or kinds):
         raise UsageError("--tokens and --kinds belong to --bare", hint="labsim hub serve --bare --tokens FILE")
     hub = HubChoice(external=external_components(external or ()))
+    _collect_seldom()
+    if bare:
+        raise typer.Exit(serve_bare(port=port, kubeconfig=kubeconfig, token_file=tokens, with_kinds=kinds))
     raise typer.Exit(serve_hub(port=port, speed=speed, seed=seed, kubeconfig=kubeconfig, hub=hub))
 
 
