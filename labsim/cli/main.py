@@ -333,10 +333,11 @@ def _command(lab: str, command: dict[str, Any]) -> None:
 
 
 def _collect_seldom() -> None:
-    """For a command that lives on with what it has imported by now. A lab makes objects by the million and hardly a
-    cycle: the default collector would walk them all, for nothing."""
+    """For a command that lives on with what it has imported by now. A lab makes objects by the million and few cycles:
+    the default collector would walk them all, for little. Never walking them costs more: with a thousand machines it
+    is 770 MiB instead of 480, for a tenth less time."""
     gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
+    gc.set_threshold(10_000, 10, 10)
     gc.enable()
 
 
