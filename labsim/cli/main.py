@@ -272,6 +272,20 @@ def bench(
     raise typer.Exit(run_bench(what, agents=agents, output=output))
 
 
+@app.command()
+def doctor(
+    machines: Annotated[str, typer.Option(help="simulated or libvirt: which machines have to work for exit 0.")] = (
+        "simulated"
+    ),
+    connect: Connect = "",
+    output: Output = Format.TABLE,
+) -> None:
+    """Say what this host can carry: what is there, what is missing and the fix for it, the largest lab that fits."""
+    from labsim.cli.doctor import see_doctor
+
+    raise typer.Exit(see_doctor(machines, connect, output))
+
+
 @hub_app.command()
 def serve(
     kubeconfig: Annotated[Path, typer.Option(help="Where the kubeconfig is written.")] = Path("kubeconfig"),

@@ -39,6 +39,11 @@ def _check_emulator(hypervisor: Any) -> None:
     hypervisor.getDomainCapabilities(None, ARCHITECTURE, MACHINE_TYPE, EMULATED, 0)
 
 
+def room_bytes(image_bytes: int, machines: int) -> int:
+    """What a lab of so many machines takes of the disk: its ISO, and what each machine writes on its own."""
+    return image_bytes + SLACK_BYTES + machines * (image_bytes + STORE_BYTES + CONSOLE_BYTES)
+
+
 def check_room(folder: Path, base_iso: Path, machines: int) -> None:
     """Raises a LabError where the disk of `folder` cannot hold an ISO and what each machine will write on its own."""
     with system_errors(f"looking at {folder}"):
@@ -46,7 +51,7 @@ def check_room(folder: Path, base_iso: Path, machines: int) -> None:
         place = next(parent for parent in (folder, *folder.parents) if parent.exists())
         status = os.statvfs(place)
     free = status.f_bavail * status.f_frsize
-    needed = image_bytes + SLACK_BYTES + machines * (image_bytes + STORE_BYTES + CONSOLE_BYTES)
+    needed = room_bytes(image_bytes, machines)
     if free < needed:
         raise LabError(
             f"the disk of {folder} is too full: {free // MIB} MiB are free, {machines} machine(s) need {needed // MIB}",

@@ -1,0 +1,1 @@
+"""What this host can carry: facts are looked up at one edge (`look.py`), all judgement is functions of them."""
