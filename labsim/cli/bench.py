@@ -35,7 +35,7 @@ def run_bench(what: str, *, agents: int, output: Format) -> int:
         "agents": lambda: _agents(agents),
     }
     if what != "all" and what not in known:
-        raise UsageError(f"unknown measurement {what!r}", hint=f"known: all, {', '.join(known)}")
+        raise UsageError(f"unknown measurement {what!r}", hint=f"known: all, {', '.join(known)}, api")
     rows = []
     for name, measure in known.items():
         if what in ("all", name):

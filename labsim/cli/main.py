@@ -261,13 +261,17 @@ def schema(output: Annotated[Format, typer.Option("--output", "-o", help="json o
 
 @app.command()
 def bench(
-    what: Annotated[str, typer.Argument(help="start, story, agents, or all.")] = "all",
+    what: Annotated[str, typer.Argument(help="start, story, agents, all of these, or api.")] = "all",
     agents: Annotated[int, typer.Option(help="Agents in the large run.")] = 1000,
+    objects: Annotated[int, typer.Option(min=4, help="With api: objects in the row about memory.")] = 2000,
     output: Output = Format.TABLE,
 ) -> None:
     """Measure labsim on this machine."""
     from labsim.cli.bench import run_bench
+    from labsim.cli.bench_api import run_api_bench
 
+    if what == "api":
+        raise typer.Exit(run_api_bench(objects=objects, output=output))
     _collect_seldom()
     raise typer.Exit(run_bench(what, agents=agents, output=output))
 
