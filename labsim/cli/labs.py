@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 from labsim.cli import background
 from labsim.cli.output import Format, print_document, print_rows, print_table, talk
 from labsim.edge_time import monotonic_s, wait_s
-from labsim.errors import ExitCode, LabError, UsageError, system_errors
+from labsim.errors import ExitCode, LabError, LabsimError, UsageError, refused_by_system, system_errors
 from labsim.lab.control import ask
 from labsim.lab.external import start_lines
 from labsim.lab.folder import LAB_FOLDER, LEDGER, LabFolder, known_labs, labs_root
@@ -80,21 +79,45 @@ def down_labs(name: str, *, every: bool) -> int:
     if not labs and not name:
         talk("no lab is up")
         return int(ExitCode.PASSED)
-    for folder in labs if every else [_one(name)]:
-        down_one(folder)
-        talk(f"lab {folder.name} is down")
+    if every:
+        return _down_every(labs)
+    folder = _one(name)
+    down_one(folder)
+    talk(f"lab {folder.name} is down")
     return int(ExitCode.PASSED)
+
+
+def _down_every(labs: list[LabFolder]) -> int:
+    """One lab that cannot be removed does not keep the others; the exit code is that of the first that could not."""
+    codes = []
+    for folder in labs:
+        try:
+            if not folder.is_ours():
+                talk(f"{folder.path} is no lab's folder and is left alone")
+                continue
+            down_one(folder)
+        except (LabsimError, OSError) as error:
+            problem = error if isinstance(error, LabsimError) else refused_by_system(error, "removing it")
+            talk(f"labsim: lab {folder.name} is not removed: {problem.message}")
+            if problem.hint:
+                talk(f"  hint: {problem.hint}")
+            codes.append(int(problem.exit_code))
+        else:
+            talk(f"lab {folder.name} is down")
+    return codes[0] if codes else int(ExitCode.PASSED)
 
 
 def down_one(folder: LabFolder) -> None:
     """Ask the lab's process to end; then remove by its ledger whatever is left, and the folder last."""
+    if folder.path.exists() and not folder.is_ours():
+        raise LabError(f"{folder.path} is no lab's folder", hint="nothing was deleted; look at it, and move it away")
     if folder.is_running() and folder.facts().get("pid") != os.getpid():
         _end_process(folder)
     if folder.ledger.exists():
         from labsim.lab.removal import remove_leftovers
 
         remove_leftovers(folder.ledger)
-    shutil.rmtree(folder.path, ignore_errors=True)
+    folder.delete()
 
 
 def _end_process(folder: LabFolder) -> None:
@@ -119,7 +142,7 @@ def down_run(directory: Path) -> None:
     from labsim.lab.removal import remove_leftovers
 
     remove_leftovers(directory / LEDGER)
-    shutil.rmtree(folder.path, ignore_errors=True)
+    folder.delete()
 
 
 def ask_lab(name: str, command: dict[str, Any]) -> Any:

@@ -153,6 +153,14 @@ def down(
 
 
 @app.command()
+def leaks(output: Output = Format.TABLE) -> None:
+    """What labs have on this host, running or dead, and how to remove it; exit 0 only if there is nothing."""
+    from labsim.cli.leaks import show_leaks
+
+    raise typer.Exit(show_leaks(output))
+
+
+@app.command()
 def status(
     lab: LabName = "",
     output: Annotated[

@@ -9,12 +9,14 @@ from typing import Any
 import orjson
 
 from labsim.errors import LabError, system_errors
+from labsim.machines.marked_folder import delete_marked_folder
 
 LAB_FILE = "lab.json"
 LAB_FOLDER = "lab"  # of a run, in its run directory: gone when the run ends
 SOCKET = "control.sock"
 LEDGER = "ledger.jsonl"
 KUBECONFIG = "kubeconfig"
+LOG = "lab.log"
 
 
 def labs_root(environment: dict[str, str] | None = None) -> Path:
@@ -51,7 +53,7 @@ class LabFolder:
 
     @property
     def log(self) -> Path:
-        return self.path / "lab.log"
+        return self.path / LOG
 
     def make(self) -> None:
         """Make the folder, readable by its user alone."""
@@ -59,6 +61,21 @@ class LabFolder:
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
             raise LabError(f"{self.path} cannot be made: {error.strerror}", hint="set XDG_STATE_HOME") from error
+
+    def is_ours(self) -> bool:
+        """Whether a lab made it: it says so, or is as a crash leaves it that came before the first word."""
+        if self.path.is_symlink():
+            return False
+        if (self.path / LAB_FILE).is_file() or self.ledger.is_file():
+            return True
+        with system_errors(f"reading {self.path}"):
+            return {child.name for child in self.path.iterdir()} <= {f"{LAB_FILE}.new", LOG}
+
+    def delete(self) -> None:
+        """Delete the folder; what says that it is a lab's goes last. Quiet where there is none."""
+        with system_errors(f"deleting {self.path}"):
+            if self.path.exists():
+                delete_marked_folder(self.path, LAB_FILE if (self.path / LAB_FILE).is_file() else LEDGER)
 
     def must_be_new(self) -> None:
         """Raises LabError where a lab of this name is up, or was left behind."""
@@ -97,7 +114,8 @@ def process_started(pid: int) -> str | None:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return None
-    return stat.rpartition(")")[2].split()[19]
+    fields = stat.rpartition(")")[2].split()
+    return None if fields[0] in ("Z", "X") else fields[19]  # a killed one that nobody has waited for does nothing more
 
 
 def known_labs(root: Path) -> list[LabFolder]:

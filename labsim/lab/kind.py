@@ -86,9 +86,13 @@ def open_kind_lab(
 
 
 def _remove(entry: Entry) -> None:
-    command = KindCommand(entry.detail["runtime"])
-    if entry.mark in command.clusters():
-        command.delete(entry.mark, Path(entry.detail["kubeconfig"]))
+    if is_left(entry):
+        KindCommand(entry.detail["runtime"]).delete(entry.mark, Path(entry.detail["kubeconfig"]))
+
+
+def is_left(entry: Entry) -> bool:
+    """Whether the cluster of a ledger's entry exists."""
+    return entry.mark in KindCommand(entry.detail["runtime"]).clusters()
 
 
 def removers() -> dict[str, Remover]:

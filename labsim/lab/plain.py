@@ -19,7 +19,7 @@ from labsim.hub.plain.in_world_time import InWorldTime
 from labsim.hub.plain.marks import new_lab_id
 from labsim.hub.plain.scope import Scope
 from labsim.hub.plain.server import PlainServer
-from labsim.hub.plain.sweep import sweep
+from labsim.hub.plain.sweep import marked_objects, sweep
 from labsim.kube.crds import hub_crds
 from labsim.kube.errors import ApiError
 from labsim.kube.writes import AdmissionHook
@@ -29,6 +29,7 @@ from labsim.lab.ledger import CREATED, Entry, Ledger, Remover
 from labsim.lab.opening import OpenLab
 from labsim.lab.sizes import Sizes
 from labsim.model.kinds import NAMESPACE, SERVICE_ACCOUNT
+from labsim.model.objects import name_of, namespace_of
 from labsim.model.scenario import LabSpec
 from labsim.world.pace import RealPace
 
@@ -222,6 +223,20 @@ def remove_objects(entry: Entry) -> None:
                 sweep(connection, entry.mark, ends_namespaces=entry.detail["kubeControllers"] == "simulated")
     finally:
         connection.close()
+
+
+def objects_left(entry: Entry) -> list[str]:
+    """Kind and name of each object that a lab left on the cluster of a ledger's entry; none where it is another one."""
+    kubeconfig = Path(entry.detail["kubeconfig"])
+    connection = ClusterConnection(ClusterAccess(kubeconfig=kubeconfig, context=entry.detail["context"]))
+    try:
+        with answering(connection):
+            if cluster_identity(connection) != entry.detail["cluster"]:
+                return []
+            found = marked_objects(connection, entry.mark)
+    finally:
+        connection.close()
+    return [f"{obj['kind']} {'/'.join(part for part in (namespace_of(obj), name_of(obj)) if part)}" for obj in found]
 
 
 def removers() -> dict[str, Remover]:

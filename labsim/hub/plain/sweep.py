@@ -35,6 +35,12 @@ def sweep(connection: ClusterConnection, lab_id: str, *, ends_namespaces: bool) 
     uninstall(connection, lab_id)
 
 
+def marked_objects(connection: ClusterConnection, lab_id: str) -> list[Object]:
+    """Everything on the cluster that carries a lab's mark."""
+    kinds = (*_deletable_kinds(connection), NAMESPACE, CUSTOM_RESOURCE_DEFINITION)
+    return [obj for kind in kinds for obj in _marked(connection, kind, lab_id)]
+
+
 def _deletable_kinds(connection: ClusterConnection) -> list[Kind]:
     """Every kind that the cluster serves and that can be listed and deleted, in the preferred version of its group."""
     documents = [("", "v1", "/api/v1")]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from pathlib import Path
 
 from labsim.errors import LabError
 from labsim.machines.driver import MachineSpec
 from labsim.machines.libvirt.errors import from_os
+from labsim.machines.marked_folder import delete_marked_folder
 
 MARK_FILE = "labsim-mark"
 CONSOLE_FILE = "console.log"
@@ -79,7 +79,7 @@ def remove_directory(directory: Path, mark: str) -> None:
         marked = directory / MARK_FILE
         text = marked.read_text().strip() if marked.exists() else ""
         if text == mark:
-            shutil.rmtree(directory)
+            delete_marked_folder(directory, MARK_FILE)
         elif text == "":
             _remove_unmarked(directory)
         else:
@@ -95,4 +95,4 @@ def _remove_unmarked(directory: Path) -> None:
         raise LabError(
             f"{directory} carries no mark and holds {strangers[0]!r}", hint="look at it, and remove it yourself"
         )
-    shutil.rmtree(directory)
+    delete_marked_folder(directory, MARK_FILE)

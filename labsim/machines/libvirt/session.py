@@ -8,6 +8,7 @@ It listens where a session daemon always does and ends by itself two minutes aft
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import socket
@@ -45,10 +46,20 @@ def session_uri() -> str:
     return f"{SESSION_URI}?socket={socket_path}"
 
 
+def has_session() -> bool:
+    """Whether there can be a session with machines in it: libvirt and its binding are installed."""
+    if importlib.util.find_spec("libvirt") is None:
+        return False
+    return any(shutil.which(name, path=_search_path()) for name in _DAEMONS)
+
+
+def _search_path() -> str:
+    return os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"))
+
+
 def _daemon_program() -> str:
-    search = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"))
     for name in _DAEMONS:
-        found = shutil.which(name, path=search)
+        found = shutil.which(name, path=_search_path())
         if found:
             return found
     raise HypervisorError(_NO_DAEMON, "found neither libvirtd nor virtqemud")
