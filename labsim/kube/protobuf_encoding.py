@@ -49,7 +49,7 @@ def _raw(api_version: str, kind: str, document: Object) -> bytes:
         item: Writer = _partial
         if group != "meta.k8s.io":
             item = _writer(message_name(group, version, kind.removesuffix("List")))
-        listed = b"".join(_bytes_field(2, item(entry)) for entry in document["items"])
+        listed = b"".join(_bytes_field(2, item(entry)) for entry in document["items"] or ())
         return _bytes_field(1, _writer(META + "ListMeta")(document["metadata"])) + listed
     if group == "meta.k8s.io":
         return _partial(document)

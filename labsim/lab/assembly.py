@@ -29,8 +29,10 @@ def add_components(lab: Lab) -> None:
     """Put every component that labsim plays into the lab's world, and CIM's routes on its fabric."""
     world, outside = lab.world, lab.options.hub
     external = lab.spec.hub.components.external()
-    runs_kube_controllers = outside.runs_kube_controllers if outside else "kubeControllers" in external
-    hypershift = HyperShift(world.entropy, HyperShiftSettings(makes_pods=not runs_kube_controllers))
+    # A cluster makes the pods of its Deployments too; on our own hub nobody else could, whoever collects garbage there.
+    cluster_makes_pods = outside is not None and outside.runs_kube_controllers
+    runs_kube_controllers = cluster_makes_pods if outside else "kubeControllers" in external
+    hypershift = HyperShift(world.entropy, HyperShiftSettings(makes_pods=not cluster_makes_pods))
     cim = Cim(world.entropy, cim_settings(lab))
     played: tuple[Component, ...] = (
         KubeControllers(on_hub=not runs_kube_controllers),

@@ -183,3 +183,12 @@ def test_lists_bare_metadata_and_watches_have_protobuf_forms() -> None:
     assert frame[4:].startswith(part(1, "ADDED"))
     assert MAGIC in frame
     watch.stream.close()
+
+
+@pytest.mark.parametrize("shape", ["", ";as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"])
+def test_an_empty_list_has_a_protobuf_form(shape: str) -> None:
+    """As a namespace controller asks before it is content that nothing is left."""
+    answered = Api().ask("GET", MAPS, accept="application/vnd.kubernetes.protobuf" + shape)
+    assert answered.status == 200
+    assert answered.body.startswith(MAGIC)
+    assert answered.headers["content-type"].startswith("application/vnd.kubernetes.protobuf")
