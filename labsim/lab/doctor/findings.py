@@ -80,15 +80,16 @@ def _processor(facts: Facts) -> Iterator[Finding]:
             text=f"this is {facts.architecture}; virtual machines are made for {ARCHITECTURE}",
             fix=advice("use simulated machines, or another host"),
         )
+    emulated = f"{facts.cpus} processor(s); {facts.kvm_notice}"
     if not facts.kvm_notice:
         yield Finding(
             area="cpu", level=Level.OK, text=f"{facts.cpus} processor(s), hardware virtualisation (KVM) works"
         )
     elif facts.kvm_refused:
-        yield Finding(area="cpu", level=Level.WARN, text=facts.kvm_notice, fix=_join_group("kvm"))
+        yield Finding(area="cpu", level=Level.WARN, text=emulated, fix=_join_group("kvm"))
     else:
         text = "turn on VT-x/AMD-V in this host's firmware, or nested virtualisation where this host is a VM itself"
-        yield Finding(area="cpu", level=Level.WARN, text=facts.kvm_notice, fix=advice(text))
+        yield Finding(area="cpu", level=Level.WARN, text=emulated, fix=advice(text))
 
 
 def _join_group(group: str) -> Fix:
@@ -143,7 +144,7 @@ def _permissions(facts: Facts) -> Iterator[Finding]:
         case SocketState.USABLE:
             yield Finding(area="permissions", level=Level.OK, text="the system's libvirt can be used (--connect)")
         case SocketState.ABSENT:
-            text = "the system's libvirt does not run, and is not needed: labs use your own session"
+            text = "the system's libvirt does not run; labs use your own session where --connect names no other"
             yield Finding(area="permissions", level=Level.OK, text=text)
 
 

@@ -55,7 +55,6 @@ _ROUTE_UP, _ROUTE_REJECTS = 0x1, 0x200
 def look(uri: str = "") -> Facts:
     """The facts of this host for this user. `uri`: the hypervisor that is asked, the own session by default."""
     acceleration = find_acceleration()
-    device = Path("/dev/kvm")
     first, last = NODE_PORTS
     cache = cache_root()
     present, unreadable = _present()
@@ -67,10 +66,10 @@ def look(uri: str = "") -> Facts:
         architecture=os.uname().machine,
         cpus=len(os.sched_getaffinity(0)),
         kvm_notice=acceleration.notice,
-        kvm_refused=bool(acceleration.notice) and device.exists() and not os.access(device, os.R_OK | os.W_OK),
+        kvm_refused=acceleration.refused,
         memory_mib=_memory_mib(),
         folders=(_folder("labs", labs_root()), _folder("base images", cache), _folder("runs", Path("runs").resolve())),
-        image_bytes=max((path.stat().st_size for path in cache.glob("base-*.iso")), default=USUAL_IMAGE_BYTES),
+        image_bytes=_image_bytes(cache),
         present=present,
         unreadable_kernels=unreadable,
         missing_modules=tuple(name for name in MODULES if importlib.util.find_spec(name) is None),
@@ -118,8 +117,17 @@ def _memory_mib() -> int:
     return free_mib
 
 
+def _image_bytes(cache: Path) -> int:
+    """The size of the largest base ISO that was built here; the usual one where there is none, or none to be seen."""
+    try:
+        return max((path.stat().st_size for path in cache.glob("base-*.iso")), default=USUAL_IMAGE_BYTES)
+    except OSError:
+        return USUAL_IMAGE_BYTES
+
+
 def _folder(purpose: str, path: Path) -> Folder:
-    place = next(parent for parent in (path, *path.parents) if parent.exists())
+    # os.path says no where a folder above may not even be looked into; a Path would raise.
+    place = next(parent for parent in (path, *path.parents) if os.path.exists(parent))
     status = os.statvfs(place)
     free_bytes = status.f_bavail * status.f_frsize
     return Folder(purpose=purpose, path=str(path), free_bytes=free_bytes, writable=os.access(place, os.W_OK | os.X_OK))
@@ -139,7 +147,7 @@ def _present() -> tuple[frozenset[Part], tuple[str, ...]]:
     unreadable: tuple[str, ...] = ()
     try:
         kernel = find_kernel()
-    except LabError:
+    except (LabError, OSError):
         return frozenset(found | {Part.ZSTD}), unreadable
     if os.access(kernel.kernel, os.R_OK):
         found.add(Part.KERNEL)
@@ -188,8 +196,8 @@ def _socket_state(path: str) -> SocketState:
         probe.settimeout(0.5)
         try:
             probe.connect(path)
-        except PermissionError:
-            return SocketState.REFUSED
+        except PermissionError:  # of a folder that may not be looked into, nothing is known
+            return SocketState.REFUSED if os.path.exists(path) else SocketState.ABSENT
         except OSError:
             return SocketState.ABSENT
     return SocketState.USABLE

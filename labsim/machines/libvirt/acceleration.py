@@ -14,10 +14,12 @@ _KVM_API_VERSION = 12
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Acceleration:
-    """`notice` says in one line why machines will be slow; empty when KVM is used."""
+    """`notice` says in one line why machines will be slow; empty when KVM is used. `refused`: KVM is there, and this
+    user may not open it."""
 
     kvm: bool
     notice: str = ""
+    refused: bool = False
 
 
 def find_acceleration(cpuinfo: Path = Path("/proc/cpuinfo"), device: Path = Path("/dev/kvm")) -> Acceleration:
@@ -27,7 +29,7 @@ def find_acceleration(cpuinfo: Path = Path("/proc/cpuinfo"), device: Path = Path
     try:
         descriptor = os.open(device, os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:
-        return _emulated(f"{device} cannot be opened ({error.strerror})")
+        return _emulated(f"{device} cannot be opened ({error.strerror})", refused=isinstance(error, PermissionError))
     try:
         if fcntl.ioctl(descriptor, _KVM_GET_API_VERSION) != _KVM_API_VERSION:
             return _emulated(f"{device} speaks another version of KVM")
@@ -48,5 +50,6 @@ def _virtualisation_flags(cpuinfo: Path) -> bool:
     return bool({"vmx", "svm"} & set(flags.partition(":")[2].split()))
 
 
-def _emulated(why: str) -> Acceleration:
-    return Acceleration(False, f"no KVM here: {why}; machines run under software emulation (TCG), many times slower")
+def _emulated(why: str, *, refused: bool = False) -> Acceleration:
+    notice = f"no KVM here: {why}; machines run under software emulation (TCG), many times slower"
+    return Acceleration(False, notice, refused)
