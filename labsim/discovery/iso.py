@@ -88,8 +88,8 @@ def iso_files(content: IsoContent) -> dict[str, bytes]:
         "size": len(default) + KARGS_AREA_BYTES,
     }
     files = {
-        boot_entry.INITRD_PATH: boot_entry.PLACEHOLDER,
-        boot_entry.KERNEL_PATH: boot_entry.PLACEHOLDER,
+        boot_entry.INITRD_PATH: boot_entry.RESERVED,
+        boot_entry.KERNEL_PATH: boot_entry.RESERVED,
         "/coreos/features.json": _json({"installer-config": True, "live-initrd-network": True}),
         "/coreos/igninfo.json": _json({"file": "images/ignition.img"}),
         "/coreos/kargs.json": _json(kargs),

@@ -1,10 +1,11 @@
 """The boot entry that a reclaim adds to an installed disk: the downloaded kernel and initrd, started once.
 
 The boot loader of the disk is that of the hybrid image (isolinux), which starts files of the image's ISO 9660 tree by
-name. Nothing can be added to that tree, so the image brings the two files of the entry as placeholders, and a menu that
-has the entry already. To write the entry is to write kernel and initrd behind the record store, to let the directory
-records of the two files point there, to put the command line into the space that the menu reserves for it, and, last
-of all, to make the entry the menu's default. A cut before that last write leaves a disk that starts as before.
+name. Nothing can be added to that tree, so the image brings the two files of the entry, with no kernel in them, and a
+menu that has the entry already. To write the entry is to write kernel and initrd behind the record store, to let the
+directory records of the two files point there, to put the command line into the space that the menu reserves for it,
+and, last of all, to make the entry the menu's default. A cut before that last write leaves a disk that starts as
+before.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from labsim.guest.iso9660 import SECTOR_BYTES, IsoReader
 
 MENU_PATH = "/isolinux/isolinux.cfg"
 KERNEL_PATH, INITRD_PATH = "/boot/discovery/vmlinuz", "/boot/discovery/initrd"
-PLACEHOLDER = b"room for what a reclaimed machine downloads\n"
+RESERVED = b"room for what a reclaimed machine downloads\n"
 ENTRY = "00-assisted-discovery"  # the entry's name on a real node
 OWN_ENTRY = "discovery"
 RECLAIM_MARKER = "labsim.boot=rcl"

@@ -23,8 +23,9 @@ from labsim.kube.field_checks import FieldChecks
 from labsim.kube.impersonation import impersonated, wanted_user
 from labsim.kube.list_options import is_true
 from labsim.kube.openapi import V2_PROTOBUF, OpenApi, content_hash
+from labsim.kube.refusals import no_method
 from labsim.kube.representation import JSON, answer, encode, error_media_type, negotiate, not_acceptable
-from labsim.kube.resource_requests import ResourceRequests, no_method
+from labsim.kube.resource_requests import ResourceRequests
 from labsim.kube.reviews import review
 from labsim.kube.routes import Route, parse_path
 from labsim.kube.selectors import parse_field_selector

@@ -23,6 +23,7 @@ from labsim.kube.list_options import (
     is_true,
     list_options,
 )
+from labsim.kube.refusals import is_a_list, no_method, not_a_list, too_large
 from labsim.kube.representation import (
     PROTOBUF,
     YAML,
@@ -44,7 +45,6 @@ from labsim.kube.watch import WatchOptions, WatchStream, selector
 from labsim.model.http import Request, Response
 from labsim.model.objects import Object, dig
 
-NO_METHOD = "the server does not allow this method on the requested resource"
 _ACTIONS = {"POST": "create", "DELETE": "delete"}
 _DELETE_TYPES: dict[str, tuple[type, str]] = {
     "propagationPolicy": (str, "v1.DeletionPropagation"),
@@ -102,7 +102,7 @@ class ResourceRequests:
             if text is not None:
                 return text_answer(200, text)
         if form.shape == "PartialObjectMetadata":
-            raise _is_a_list(resource)
+            raise is_a_list(resource)
         page = self._page(route, resource, options)
         objects = [in_version(resource.kind, obj) for obj in page.objects] if resource.custom else page.objects
         include = _included(request, form)
@@ -381,7 +381,7 @@ class ResourceRequests:
         if form is _PLAIN or form == _PLAIN:
             return text_answer(status, self._server.text_of(resource.kind, obj))
         if form.shape == "PartialObjectMetadataList":
-            raise _not_a_list(resource)
+            raise not_a_list(resource)
         if form.shape:
             include = _included(request, form)
             obj = shaped_object(form, resource, obj, now_s=self._now_s(), include=include)
@@ -455,27 +455,6 @@ def check_fields(resource: Resource, fields: str) -> None:
         raise bad_request(f'"{path}" is not a known field selector: only {known}')
 
 
-def _go_object(resource: Resource, suffix: str = "") -> str:
-    """What Go calls an object of a resource, as it is in memory."""
-    if resource.custom:
-        return f"*unstructured.Unstructured{suffix}"
-    package = resource.kind.group.partition(".")[0] or "core"
-    return f"*{package}.{resource.kind.kind}{suffix}"
-
-
-def _not_a_list(resource: Resource) -> ApiError:
-    if resource.custom:
-        return ApiError(500, "", "content is not a list")
-    text = f"you requested PartialObjectMetadataList, but the requested object is not a list ({_go_object(resource)})"
-    return ApiError(406, "NotAcceptable", text)
-
-
-def _is_a_list(resource: Resource) -> ApiError:
-    shown = _go_object(resource, "List")
-    text = f"you requested PartialObjectMetadata, but the requested object is a list ({shown})"
-    return ApiError(406, "NotAcceptable", text)
-
-
 def _included(request: Request, form: Form) -> str:
     """What a Table's rows carry; 400 for another word."""
     wanted = request.param("includeObject") or "Metadata"
@@ -514,14 +493,3 @@ def _deleted(resource: Resource, obj: Object) -> Object:
     if resource.kind.group:
         details["group"] = resource.kind.group
     return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
-
-
-def no_method() -> ApiError:
-    return ApiError(405, "MethodNotAllowed", NO_METHOD, {})
-
-
-def too_large(wanted: int, current: int) -> ApiError:
-    """A resourceVersion of the future. Upstream waits some seconds before it says so; here the client waits."""
-    causes = [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]
-    message = f"Timeout: Too large resource version: {wanted}, current: {current}"
-    return ApiError(504, "Timeout", message, {"causes": causes, "retryAfterSeconds": 1})

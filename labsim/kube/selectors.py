@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from labsim.kube.label_syntax import label_key_problems, label_value_problems
+from labsim.model.objects import Object, dig
 
 _INTEGER = re.compile(r"[+-]?\d+")
 _TOKENS = re.compile(r"\s+|==|!=|[=!(),<>]|[^\s=!(),<>]+")
@@ -190,3 +192,26 @@ def _unescaped(value: str) -> str:
             raise ValueError("invalid field selector: unescaped character in value: =")
         made, at = made + letter, at + 1
     return made
+
+
+_FALSE_WHEN_ABSENT = frozenset(("spec.unschedulable", "spec.hostNetwork"))
+
+
+@functools.lru_cache(maxsize=256)
+def field_reader(path: str) -> Callable[[Object], str]:
+    """A field of an object as selectors compare it: always a text, "" where it is absent."""
+    keys = path.split(".")
+
+    def read(obj: Object) -> str:
+        value: Any = obj
+        for key in keys:
+            value = value.get(key) if isinstance(value, dict) else None
+            if value is None:
+                return "false" if path in _FALSE_WHEN_ABSENT else ""
+        if isinstance(value, bool):
+            return "true" if value else "false"
+        return str(value)
+
+    if path == "source":
+        return lambda obj: str(dig(obj, "source", "component", default=obj.get("reportingComponent") or ""))
+    return read

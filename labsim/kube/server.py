@@ -22,8 +22,10 @@ from labsim.kube.errors import bad_request, cause
 from labsim.kube.field_index import INDEXED
 from labsim.kube.go_json import go_text
 from labsim.kube.merging import merge_patched
+from labsim.kube.object_identity import checked_apply
 from labsim.kube.registry import Registry, ServedKind
-from labsim.kube.selectors import parse_field_selector, parse_label_selector
+from labsim.kube.scales import scale_shown
+from labsim.kube.selectors import field_reader, parse_field_selector, parse_label_selector
 from labsim.kube.services import ServiceNetwork
 from labsim.kube.store import Revision, Store
 from labsim.kube.users import ADMIN, User
@@ -176,7 +178,7 @@ class ApiServer:
             problem_text = served.field_selector_problem(path)
             if problem_text:
                 raise bad_request(problem_text)
-        wanted = [(_field_reader(path), equal, value) for path, equal, value in terms]
+        wanted = [(field_reader(path), equal, value) for path, equal, value in terms]
 
         def matches(obj: Object) -> bool:
             if by_label is not None and not by_label(obj["metadata"].get("labels") or {}):
@@ -290,7 +292,7 @@ class ApiServer:
         )
         own = body if isinstance(body, list) else thaw(body)
         if subresource == "scale":
-            shown = _scale_shown(served, self.get(kind, namespace, name), strict=False)
+            shown = scale_shown(served, self.get(kind, namespace, name), strict=False)
             return self._scaled(served, namespace, name, patched(shown, own), options)
         changed = self._writes.change(
             served,
@@ -386,7 +388,7 @@ class ApiServer:
         """Server-side apply: merge what is wanted, own it, and give up what is not wanted any more."""
         kind = served.kind
         given_namespace = str(dig(body, "metadata", "namespace", default=""))
-        body = _checked_apply(kind, namespace, name, body)
+        body = checked_apply(kind, namespace, name, body)
         deletion.check_apply_fields(served, body, given_namespace)
         body.get("metadata", {}).pop("managedFields", None)
         present = self.store.get(served.stored, namespace if kind.namespaced else "", name)
@@ -421,7 +423,7 @@ class ApiServer:
     def scale_of(self, kind: Kind, namespace: str, name: str) -> Object:
         """The autoscaling/v1 Scale of an object."""
         served = self.served(kind)
-        return _scale_shown(served, self._writes.view(served, self._latest(served, namespace, name)))
+        return scale_shown(served, self._writes.view(served, self._latest(served, namespace, name)))
 
     def _scaled(self, served: ServedKind, namespace: str, name: str, scale: Object, options: WriteOptions) -> Object:
         """Write the replicas of a Scale into its object."""
@@ -455,7 +457,7 @@ class ApiServer:
                 raise
             problems += [found for found in refused.details.get("causes", ()) if found not in problems]
             raise errors.invalid(served.kind, name, problems) from refused
-        return _scale_shown(served, changed)
+        return scale_shown(served, changed)
 
     # -- definitions -------------------------------------------------------------------------------------------------
 
@@ -499,78 +501,8 @@ class ApiServer:
         return found
 
 
-def _checked_apply(kind: Kind, namespace: str, name: str, body: Any) -> Object:
-    """A copy of an applied configuration that fits its URL."""
-    if not isinstance(body, dict):
-        raise bad_request("an applied configuration must be an object")
-    if not body.get("apiVersion") or not body.get("kind"):
-        raise bad_request("invalid object type: /, Kind=")
-    if (body["apiVersion"], body["kind"]) != (kind.api_version, kind.kind):
-        version = body["apiVersion"] if "/" in str(body["apiVersion"]) else f"/{body['apiVersion']}"
-        raise bad_request(f"invalid object type: {version}, Kind={body['kind']}")
-    config = thaw(body)
-    metadata = config.get("metadata") or {}
-    if metadata.get("managedFields") is not None:
-        raise bad_request("metadata.managedFields must be nil")
-    if not metadata.get("name"):
-        raise bad_request(f"the name of the object ({name} based on URL) was undeterminable: name must be provided")
-    if metadata["name"] != name:
-        raise bad_request(f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})")
-    if kind.namespaced:
-        if metadata.get("namespace") not in (None, "", namespace):
-            raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
-        metadata["namespace"] = namespace
-    config["metadata"] = metadata
-    return config
-
-
-def _scale_shown(served: ServedKind, obj: Object, *, strict: bool = True) -> Object:
-    """The Scale of an object. `strict`: a custom resource without the replicas field has none, which is an error."""
-    paths = served.scale
-    if paths is None:
-        raise errors.not_found(served.kind, obj["metadata"]["name"])
-    keys = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
-    metadata = {key: obj["metadata"][key] for key in keys if key in obj["metadata"]}
-    replicas = dig(obj, *paths.spec_path)
-    if replicas is None and served.is_custom and strict:
-        problem = f'the spec replicas field ".{".".join(paths.spec_path)}" does not exist'
-        details = {"causes": [{"message": problem}]}
-        raise errors.ApiError(500, "InternalError", f"Internal error occurred: {problem}", details)
-    status: Object = {"replicas": dig(obj, *paths.status_path, default=0)}
-    selector = dig(obj, *paths.selector_path, default="") if paths.selector_path else ""
-    if not served.is_custom:
-        labels = dig(obj, "spec", "selector", "matchLabels", default={})
-        selector = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
-    if selector:
-        status["selector"] = selector
-    spec: Object = {"replicas": replicas} if replicas else {}
-    return {"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": spec, "status": status}
-
-
-@functools.lru_cache(maxsize=256)
-def _field_reader(path: str) -> Callable[[Object], str]:
-    keys = path.split(".")
-
-    def read(obj: Object) -> str:
-        value: Any = obj
-        for key in keys:
-            value = value.get(key) if isinstance(value, dict) else None
-            if value is None:
-                return "false" if path in _FALSE_WHEN_ABSENT else ""
-        if isinstance(value, bool):
-            return "true" if value else "false"
-        return str(value)
-
-    if path == "source":
-        return lambda obj: str(dig(obj, "source", "component", default=obj.get("reportingComponent") or ""))
-    return read
-
-
 def _by_group(kind: Kind) -> tuple[str, str]:
     return kind.group, kind.plural
-
-
-_FALSE_WHEN_ABSENT = frozenset(("spec.unschedulable", "spec.hostNetwork"))
 
 
 def _without_times(status: Object) -> Object:

@@ -12,19 +12,26 @@ from labsim.clock import Clock
 from labsim.entropy import Entropy
 from labsim.kube import errors, ownership
 from labsim.kube.builtin import (
-    EVENT_BLANKS,
     NO_RULES,
-    NODE_STATUS_BLANKS,
     STRATEGIES,
     Strategy,
     label_namespace,
 )
+from labsim.kube.creators import creators_part, starting_point
 from labsim.kube.decoding import decode_builtin, decode_metadata, strict_error
 from labsim.kube.definitions import complete_definition, definition_problems
 from labsim.kube.errors import ApiError, Undecodable, bad_request, cause
 from labsim.kube.metadata import drop_empty, keep_server_fields, metadata_problems
+from labsim.kube.object_identity import (
+    check_deletion,
+    check_identity,
+    identify,
+    other_kind,
+    sorted_text,
+)
 from labsim.kube.registry import ServedKind
 from labsim.kube.sameness import same
+from labsim.kube.scales import scale_problems
 from labsim.kube.services import ServiceNetwork
 from labsim.kube.store import Revision, Store
 from labsim.kube.users import ADMIN, User
@@ -103,7 +110,7 @@ class WritePath:
         """Store a new object. The name may be generated."""
         kind = served.kind
         new = _own_copy(obj)
-        _identify(kind, new)
+        identify(kind, new)
         self._decode(served, new, options)
         metadata = new["metadata"]
         namespace = metadata.get("namespace", "") if kind.namespaced else ""
@@ -186,9 +193,7 @@ class WritePath:
             metadata["managedFields"] = ownership.encoded(given)
             if any(entry.operation == ownership.APPLY and entry.manager == options.manager for entry in given):
                 return
-        before, owned = (
-            (None, new) if served.is_custom else (_BLANKS.get(kind, _BLANK), _creators_part(kind, said, new))
-        )
+        before, owned = (None, new) if served.is_custom else (starting_point(kind), creators_part(kind, said, new))
         entries = ownership.updated(before, owned, given, shape=served.shape, manager=options.manager, now=now)
         if entries:
             metadata["managedFields"] = entries
@@ -225,7 +230,7 @@ class WritePath:
         before = old["metadata"]
         said = (new.get("apiVersion"), new.get("kind"))
         if is_patch and said != (kind.api_version, kind.kind) and (served.is_custom or any(said)):
-            raise _other_kind(served, new, name)
+            raise other_kind(served, new, name)
         is_named = new.get("metadata") is not before  # a merge shares what it does not name
         try:
             self._decode(served, new, options, old)
@@ -233,14 +238,14 @@ class WritePath:
             if not is_patch or is_apply:
                 raise
             # Decoding has taken out what it did not know: the patch is made again, to be shown.
-            raise errors.invalid_patch(shown_patch or _sorted_text(make(old)), refused.problem) from refused
+            raise errors.invalid_patch(shown_patch or sorted_text(make(old)), refused.problem) from refused
         given = new["metadata"]
         if is_named:
             if is_patch and not given.get("name"):
                 text = f"the name of the object ({name} based on URL) was undeterminable: name must be provided"
                 raise bad_request(text)
-            _check_identity(served, before, given, is_patch=is_patch)
-            _check_deletion(kind, before, given)
+            check_identity(served, before, given, is_patch=is_patch)
+            check_deletion(kind, before, given)
         new["apiVersion"], new["kind"] = kind.api_version, kind.kind
         managed = given.get("managedFields")
         new = self._written_part(served, old, new, subresource)
@@ -375,7 +380,7 @@ class WritePath:
             if strategy.problems is not None and not (old is not None and scheduling):
                 causes += strategy.problems(new, old)
         if checker is not None and served.scale is not None and subresource != "status":
-            causes += _scale_problems(served.scale.spec_path, new)
+            causes += scale_problems(served.scale.spec_path, new)
         if causes:
             if checker is not None and subresource == "status":
                 causes = [_within_status(found) for found in causes]
@@ -419,47 +424,6 @@ class WritePath:
         return self._store.remove(served.stored, {**gone, "metadata": dict(gone["metadata"])}).object
 
 
-# What a typed server starts from: parts that every object of a built-in kind has, so that nobody owns them as such.
-_BLANK: Object = {"spec": {}, "status": {}}
-_BLANKS: dict[str, Object] = {
-    "Pod": {"spec": {"containers": None}, "status": {}},
-    "Deployment": {"spec": {"template": {"metadata": {}, "spec": {"containers": None}}, "strategy": {}}, "status": {}},
-    "StatefulSet": {
-        "spec": {"template": {"metadata": {}, "spec": {"containers": None}}, "updateStrategy": {}},
-        "status": {},
-    },
-    "DaemonSet": {
-        "spec": {"template": {"metadata": {}, "spec": {"containers": None}}, "updateStrategy": {}},
-        "status": {},
-    },
-    "ReplicaSet": {"spec": {"template": {"metadata": {}, "spec": {"containers": None}}}, "status": {}},
-    "CustomResourceDefinition": {"spec": {"names": {}}, "status": {}},
-    "PersistentVolumeClaim": {"spec": {"resources": {}}, "status": {}},
-    "Role": {"rules": None},
-    "ClusterRole": {"rules": None},
-    "Event": {"involvedObject": {}, **EVENT_BLANKS},
-    "Node": {"spec": {}, "status": NODE_STATUS_BLANKS},
-}
-# What admission and allocation add belongs to nobody.
-_NOT_THE_CREATORS = {
-    "Pod": ("priority", "preemptionPolicy", "tolerations"),
-    "Service": ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"),
-    "Namespace": ("finalizers",),
-    "Node": ("taints",),
-}
-
-
-def _creators_part(kind: str, said: Object, new: Object) -> Object:
-    """A new object of a built-in kind, without what its creator has not said and only the server adds."""
-    part = new if kind == "Node" else {key: value for key, value in new.items() if key != "status"}
-    added = _NOT_THE_CREATORS.get(kind)
-    if added is not None:
-        given = said.get("spec") or {}
-        spec = {key: value for key, value in part["spec"].items() if key not in added or key in given}
-        part = {**part, "spec": spec}
-    return part
-
-
 def waits(kind: Kind, obj: Object) -> bool:
     """Whether a deleted object is still waited for."""
     return bool(obj["metadata"].get("finalizers")) or (kind == NAMESPACE and bool(dig(obj, "spec", "finalizers")))
@@ -472,95 +436,12 @@ def _own_copy(obj: Object) -> Object:
         raise bad_request(f"the object cannot be written as JSON: {problem}") from problem
 
 
-def _identify(kind: Kind, new: Object) -> None:
-    """Fill in apiVersion and kind, and refuse others."""
-    found = new.setdefault("apiVersion", kind.api_version)
-    if found != kind.api_version:
-        raise bad_request(
-            f"the API version in the data ({found}) does not match the expected API version ({kind.api_version})"
-        )
-    if new.setdefault("kind", kind.kind) != kind.kind:
-        raise bad_request(f"the kind in the data ({new['kind']}) does not match the expected kind ({kind.kind})")
-    if new.get("metadata") is None:
-        new["metadata"] = {}
-
-
-def _check_identity(served: ServedKind, before: Object, given: Object, *, is_patch: bool) -> None:
-    """Name, namespace, uid and resourceVersion, as far as the writer gives them, must be those of the object."""
-    kind, name = served.kind, before["name"]
-    if given.get("name") not in (None, "", name):
-        text = f"the name of the object ({given['name']}) does not match the name on the URL ({name})"
-        raise bad_request(text)
-    if kind.namespaced and given.get("namespace") not in (None, "", before["namespace"]):
-        raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
-    if given.get("resourceVersion") not in (None, "", before["resourceVersion"]):
-        raise errors.conflict(kind, name)
-    uid = given.get("uid")
-    if uid in (None, "", before["uid"]):
-        return
-    if is_patch:
-        problem = cause("FieldValueInvalid", f'Invalid value: "{uid}": field is immutable', "metadata.uid")
-        raise errors.invalid(kind, name, [problem, problem])
-    key = served.traits.storage_key(kind, before.get("namespace", ""), name)
-    text = f"StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: "
-    text += f"Precondition failed: UID in precondition: {uid}, UID in object meta: {before['uid']}"
-    raise errors.conflict(kind, name, text)
-
-
-def _other_kind(served: ServedKind, new: Object, name: str) -> ApiError:
-    """The refusal of a patch that makes an object another kind."""
-    kind, found, version = served.kind, new.get("kind"), new.get("apiVersion")
-    if not found and served.is_custom:
-        text = _sorted_text(new)
-        return errors.invalid_patch(text, f"Object 'Kind' is missing in '{text}'")
-    if not served.is_custom:
-        version = version or kind.api_version
-        text = f'no kind "{found}" is registered for version "{version}" in scheme "pkg/runtime/scheme.go:111"'
-        return errors.invalid_patch(_sorted_text(new), text)
-    group = str(version or "").rpartition("/")[0]
-    causes = []
-    if found != kind.kind:
-        causes.append(cause("FieldValueInvalid", f'Invalid value: "{found}": must be {kind.kind}', "kind"))
-    if version != kind.api_version:
-        text = f'Invalid value: "{version or ""}": must be {kind.api_version}'
-        causes.append(cause("FieldValueInvalid", text, "apiVersion"))
-    return errors.invalid(dataclasses.replace(kind, group=group), name, causes, what=str(found))
-
-
-def _scale_problems(path: tuple[str, ...], obj: Object) -> list[dict[str, str]]:
-    """Whatever its schema says, what can be scaled has no negative number of replicas."""
-    replicas = dig(obj, *path)
-    if type(replicas) is not int or replicas >= 0:
-        return []
-    text = f"Invalid value: {replicas}: should be a non-negative integer"
-    return [cause("FieldValueInvalid", text, "." + ".".join(path))]
-
-
 def _within_status(found: dict[str, str]) -> dict[str, str]:
     """A cause as a write of the status alone tells it: its text counts from there."""
     field = found["field"]
     if not field.startswith("status."):
         return found
     return {**found, "message": found["message"].replace(f"{field} in body", f"{field[7:]} in body")}
-
-
-def _sorted_text(obj: Object) -> str:
-    return orjson.dumps(obj, option=orjson.OPT_SORT_KEYS).decode()
-
-
-def _check_deletion(kind: Kind, before: Object, given: Object) -> None:
-    """A client cannot say that an object is being deleted; upstream tells it twice."""
-    causes = []
-    for field in ("deletionTimestamp", "deletionGracePeriodSeconds"):
-        # A time once set is kept whatever is said; how long it was to take is not.
-        kept = field in before and (field == "deletionTimestamp" or given.get(field) == before[field])
-        if given.get(field) is not None and not kept:
-            shown = orjson.dumps(given[field]).decode()
-            causes.append(
-                cause("FieldValueInvalid", f"Invalid value: {shown}: field is immutable", f"metadata.{field}")
-            )
-    if causes:
-        raise errors.invalid(kind, before["name"], causes * 2)
 
 
 def _with_status(obj: Object, status: Any) -> Object:

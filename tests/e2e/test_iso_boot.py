@@ -316,6 +316,7 @@ def test_the_hybrid_image_starts_as_a_disk_too(base: BaseImage, tmp_path: Path) 
     with machine(stick) as vm:
         vm.wait_for("started from discovery-iso")
         vm.wait_for("the Ignition has no agent.service")
+        assert "discovery-disk" not in vm.console
 
 
 def test_reclaim_marks_only_an_installed_disk(base: BaseImage, tmp_path: Path) -> None:

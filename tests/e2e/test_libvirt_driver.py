@@ -98,6 +98,7 @@ def test_one_boot_from_the_cd_and_a_reboot_from_inside_goes_to_disk(
     wait_for_console(driver, FROM_CD + FROM_DISK + FROM_CD + FROM_DISK)
     driver.reboot(NAME, BootSource.DISK)
     wait_for_console(driver, FROM_CD + FROM_DISK + FROM_CD + FROM_DISK + FROM_DISK)
+    assert driver.observe(NAME).power is Power.ON
 
 
 def test_an_empty_disk_falls_through_to_the_cd(driver: LibvirtDriver, tmp_path: Path) -> None:
@@ -105,6 +106,7 @@ def test_an_empty_disk_falls_through_to_the_cd(driver: LibvirtDriver, tmp_path: 
     driver.insert_media(NAME, write_probe_iso(tmp_path / "live.iso"))
     driver.boot(NAME, BootSource.DISK)
     wait_for_console(driver, FROM_CD)
+    assert FROM_DISK not in driver.console(NAME)
 
 
 def test_a_wrong_boot_order_boots_the_cd_after_a_reboot_from_inside(driver: LibvirtDriver, tmp_path: Path) -> None:
@@ -114,6 +116,7 @@ def test_a_wrong_boot_order_boots_the_cd_after_a_reboot_from_inside(driver: Libv
     wait_for_console(driver, FROM_CD + FROM_CD + FROM_CD)
     driver.reboot(NAME, BootSource.DISK)  # a pick of the disk is a pick like the other
     wait_until(lambda: FROM_DISK in driver.console(NAME), lambda: driver.console(NAME))
+    assert driver.observe(NAME).boot_order == CD_FIRST
 
 
 def test_a_change_of_the_spec_keeps_disks_and_media(driver: LibvirtDriver, tmp_path: Path) -> None:

@@ -104,9 +104,10 @@ def test_rubbish_is_refused(data: bytes) -> None:
 def test_no_bytes_break_the_decoder(data: bytes) -> None:
     for kind in ("Pod", "Lease"):
         try:
-            decode_body(body("v1" if kind == "Pod" else "coordination.k8s.io/v1", kind, data))
+            decoded = decode_body(body("v1" if kind == "Pod" else "coordination.k8s.io/v1", kind, data))
         except BadProtobuf:
             continue
+        assert decoded["kind"] == kind
 
 
 ACCEPT = "application/vnd.kubernetes.protobuf,application/json"

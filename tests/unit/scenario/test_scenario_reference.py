@@ -27,7 +27,8 @@ def test_the_reference_is_written_from_the_code_as_it_is() -> None:
 
 @pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
 def test_a_shipped_scenario_fits_the_schema(path: Path) -> None:
-    jsonschema.validate(yaml.safe_load(path.read_text()), json_schema())
+    validator = jsonschema.validators.validator_for(json_schema())(json_schema())
+    assert [error.message for error in validator.iter_errors(yaml.safe_load(path.read_text()))] == []
 
 
 @pytest.mark.parametrize(
@@ -60,11 +61,11 @@ def test_what_a_page_points_to_is_there(path: Path) -> None:
 def test_the_examples_of_the_guide_are_scenarios() -> None:
     blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "guides" / "scenarios.md").read_text(), re.S)
     whole = next(block for block in blocks if block.startswith("apiVersion"))
-    parse_scenario(whole)
+    shown = len(parse_scenario(whole).spec.steps)
     steps = [block for block in blocks if not block.startswith("apiVersion")]
     for block in steps:
         indented = "".join(f"    {line}\n" for line in block.splitlines())
-        parse_scenario(whole.rstrip() + "\n" + indented)
+        assert len(parse_scenario(whole.rstrip() + "\n" + indented).spec.steps) > shown
 
 
 def test_every_page_of_the_guides_is_named_in_the_readme() -> None:
