@@ -87,6 +87,7 @@ class ScenarioFailed(AssertionError):
 def _run(path: Path, config: pytest.Config) -> RunResult:
     import tempfile
 
+    from labsim.lab.lab_request import LabRequest
     from labsim.lab.opening import open_lab
     from labsim.lab.sizes import sizes_of
     from labsim.model.scenario import load_scenario
@@ -98,13 +99,14 @@ def _run(path: Path, config: pytest.Config) -> RunResult:
         place = Path(made)
         with open_lab(
             scenario.spec.lab,
-            name=scenario.metadata.name,
-            folder=place,
-            ledger=place / "ledger.jsonl",
-            machines=str(config.getoption("--labsim-machines")),
-            sizes=sizes_of(str(config.getoption("--labsim-profile"))),
-            seed=str(config.getoption("--labsim-seed")),
-            speed=float(config.getoption("--labsim-speed")),
+            LabRequest(
+                name=scenario.metadata.name,
+                folder=place,
+                machines=str(config.getoption("--labsim-machines")),
+                sizes=sizes_of(str(config.getoption("--labsim-profile"))),
+                seed=str(config.getoption("--labsim-seed")),
+                speed=float(config.getoption("--labsim-speed")),
+            ),
         ) as opened:
             subject: Any = ScenarioLab(opened.lab)
             opened.lab.make()
@@ -120,8 +122,8 @@ def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[st
     """
     from contextlib import ExitStack
 
+    from labsim.lab.lab_request import LabRequest
     from labsim.lab.opening import open_lab
-    from labsim.lab.sizes import sizes_of
     from labsim.model.scenario import load_scenario, parse_scenario
     from labsim.scenario.subject import ScenarioLab
 
@@ -135,13 +137,11 @@ def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[st
         one = stack.enter_context(
             open_lab(
                 scenario.spec.lab,
-                name=scenario.metadata.name,
-                folder=folder,
-                ledger=folder / "ledger.jsonl",
-                machines="simulated",
-                sizes=sizes_of("default"),
-                seed=str(request.config.getoption("--labsim-seed")),
-                speed=0.0,
+                LabRequest(
+                    name=scenario.metadata.name,
+                    folder=folder,
+                    seed=str(request.config.getoption("--labsim-seed")),
+                ),
             )
         )
         subject = ScenarioLab(one.lab)

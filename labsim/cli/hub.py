@@ -17,7 +17,7 @@ from labsim.kube.users import User
 from labsim.lab.daemon import FOREVER_S
 from labsim.lab.external import tell_of_external
 from labsim.lab.hub_choice import OUR_OWN, HubChoice
-from labsim.lab.sizes import sizes_of
+from labsim.lab.lab_request import LabRequest
 from labsim.lab.virtual_machines import open_paced_lab
 from labsim.model.scenario import CimRequirement, HubSpec, LabSpec
 
@@ -31,9 +31,7 @@ def serve_hub(*, port: int, speed: float, seed: str, kubeconfig: Path, hub: HubC
     with system_errors("making a folder for the hub's files"):
         place = tempfile.TemporaryDirectory(prefix="labsim-")
     with place as folder:
-        opened = open_paced_lab(
-            spec, name="hub", folder=Path(folder), sizes=sizes_of("default"), seed=seed, speed=speed, port=port
-        )
+        opened = open_paced_lab(spec, LabRequest(name="hub", folder=Path(folder), seed=seed, speed=speed, port=port))
         written = False
         try:
             with opened:

@@ -16,6 +16,7 @@ from labsim.errors import ExitCode, LabError, LabsimError
 from labsim.lab.external import tell_of_external
 from labsim.lab.folder import LAB_FOLDER, LEDGER, LabFolder, process_started
 from labsim.lab.hub_choice import OUR_OWN, HubChoice
+from labsim.lab.lab_request import LabRequest
 from labsim.lab.ledger import Ledger
 from labsim.lab.opening import OpenLab, keep_open, open_lab
 from labsim.lab.sizes import sizes_of
@@ -173,18 +174,20 @@ def _opened(
         folder.write_facts({"pid": os.getpid(), "process_started": process_started(os.getpid())})
         with open_lab(
             scenario.spec.lab,
-            name=choice.lab,
-            folder=folder.path,
-            ledger=ledger,
-            machines=choice.machines,
-            sizes=sizes_of(choice.profile),
-            seed=choice.seed,
-            speed=choice.speed,
-            connect=choice.connect,
+            LabRequest(
+                name=choice.lab,
+                folder=folder.path,
+                ledger_path=ledger,
+                machines=choice.machines,
+                sizes=sizes_of(choice.profile),
+                seed=choice.seed,
+                speed=choice.speed,
+                connect=choice.connect,
+                history=history.buffered,
+                talk=progress.talk,
+                hub=choice.hub,
+            ),
             keep=choice.keep,
-            history=history.buffered,
-            talk=progress.talk,
-            hub=choice.hub,
         ) as opened:
             history.on_failure = opened.lab.world.fail
             if opened.lab.spec.hub.components.external():

@@ -14,6 +14,7 @@ from labsim.lab.external import tell_of_external
 from labsim.lab.folder import LabFolder, process_started
 from labsim.lab.interruption import uninterrupted
 from labsim.lab.lab import Lab
+from labsim.lab.lab_request import LabRequest
 from labsim.lab.opening import OpenLab
 from labsim.lab.sizes import sizes_of
 from labsim.lab.up_choice import UpChoice
@@ -69,20 +70,19 @@ def _open(folder: LabFolder, scenario: Scenario, choice: UpChoice) -> OpenLab:
     from labsim.lab.virtual_machines import open_with_machines
 
     spec, hub = choice.hub.of(scenario.spec.lab)
-    options: dict[str, Any] = {
-        "name": folder.name,
-        "folder": folder.path,
-        "ledger": folder.ledger,
-        "sizes": sizes_of(choice.profile),
-        "seed": choice.seed,
-        "speed": choice.speed,
-        "talk": log.info,
-        "port": choice.port,
-        "connect": choice.connect,
-    }
-    if hub.hub != OUR_OWN.hub:
-        return open_on_cluster(spec, hub=hub, machines=choice.machines, **options)
-    return open_with_machines(choice.machines, spec, **options)
+    request = LabRequest(
+        name=folder.name,
+        folder=folder.path,
+        machines=choice.machines,
+        sizes=sizes_of(choice.profile),
+        seed=choice.seed,
+        speed=choice.speed,
+        connect=choice.connect,
+        port=choice.port,
+        talk=log.info,
+        hub=hub,
+    )
+    return (open_on_cluster if hub.hub != OUR_OWN.hub else open_with_machines)(spec, request)
 
 
 def _carry(lab: Lab, command: dict[str, Any]) -> Any:

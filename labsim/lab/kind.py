@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
 from pathlib import Path
-from typing import IO
 
 from labsim.errors import LabError
 from labsim.hub.kind.command import KindCommand
@@ -12,10 +11,10 @@ from labsim.hub.kind.configuration import configuration
 from labsim.hub.plain.marks import new_lab_id
 from labsim.lab.hub_choice import PLAIN, HubChoice
 from labsim.lab.interruption import uninterrupted
+from labsim.lab.lab_request import LabRequest
 from labsim.lab.ledger import Entry, Ledger, Remover
 from labsim.lab.opening import OpenLab
 from labsim.lab.plain import open_plain_lab
-from labsim.lab.sizes import Sizes
 from labsim.model.scenario import LabSpec
 
 LEDGER_KIND = "kind cluster"
@@ -23,28 +22,13 @@ NAME_CHARACTERS = 32  # containers are named after it
 KUBECONFIG = "kind-kubeconfig"
 
 
-def open_kind_lab(
-    spec: LabSpec,
-    *,
-    hub: HubChoice,
-    machines: str,
-    name: str,
-    folder: Path,
-    ledger: Path,
-    sizes: Sizes,
-    seed: str,
-    speed: float,
-    history: IO[bytes] | None = None,
-    talk: Callable[[str], None] = lambda text: None,
-    connect: str = "",
-    port: int = 0,
-) -> OpenLab:
+def open_kind_lab(spec: LabSpec, request: LabRequest) -> OpenLab:
     """Create the cluster and a lab on it. LabError where kind or its container runtime is missing."""
     kind = KindCommand.found()
-    cluster = f"labsim-{new_lab_id(name[:NAME_CHARACTERS])}"
-    folder.mkdir(parents=True, exist_ok=True)
-    kubeconfig = folder / KUBECONFIG
-    journal = Ledger(ledger)
+    cluster = f"labsim-{new_lab_id(request.name[:NAME_CHARACTERS])}"
+    request.folder.mkdir(parents=True, exist_ok=True)
+    kubeconfig = request.folder / KUBECONFIG
+    journal = Ledger(request.ledger)
     detail = {"runtime": kind.runtime, "kubeconfig": str(kubeconfig.resolve())}
     journal.intend(LEDGER_KIND, cluster, mark=cluster, detail=detail)
 
@@ -53,24 +37,12 @@ def open_kind_lab(
         journal.removed(LEDGER_KIND, cluster)
 
     try:
-        kind.create(cluster, configuration(cluster, image=hub.kind_image, node_ports=hub.kind_ports), kubeconfig)
-        journal.created(LEDGER_KIND, cluster)
-        opened = open_plain_lab(
-            spec,
-            hub=HubChoice(hub=PLAIN, kubeconfig=str(kubeconfig), kube_controllers="external"),
-            machines=machines,
-            name=name,
-            folder=folder,
-            ledger=ledger,
-            sizes=sizes,
-            seed=seed,
-            speed=speed,
-            history=history,
-            talk=talk,
-            connect=connect,
-            port=port,
-            goes_with_its_cluster=True,
+        kind.create(
+            cluster, configuration(cluster, image=request.hub.kind_image, node_ports=request.hub.kind_ports), kubeconfig
         )
+        journal.created(LEDGER_KIND, cluster)
+        made = HubChoice(hub=PLAIN, kubeconfig=str(kubeconfig), kube_controllers="external")
+        opened = open_plain_lab(spec, dataclasses.replace(request, hub=made), goes_with_its_cluster=True)
     except BaseException as failed:
         try:
             with uninterrupted():

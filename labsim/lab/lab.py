@@ -20,6 +20,7 @@ from labsim.hub.client import DirectClient, HubClient, OutsideHub
 from labsim.kube.store import Revision
 from labsim.lab import objects
 from labsim.lab.assembly import add_components, hosted_cluster_objects
+from labsim.lab.lab_request import LabRequest
 from labsim.lab.names import VIRTUAL, Addresses
 from labsim.lab.sizes import Sizes
 from labsim.machines.driver import DiskSpec, HasConsole, MachineDriver, MachineSpec, NicSpec, Power
@@ -68,6 +69,18 @@ class LabOptions:
     driver: Callable[[Lab], MachineDriver] | None = None
     hub: OutsideHub | None = None  # a cluster that is the hub, instead of the world's own
     identity: str = ""  # what tells this lab's machines from those of every other lab on their hypervisor
+
+    @classmethod
+    def of(cls, request: LabRequest) -> LabOptions:
+        """What a request asks for, in virtual time."""
+        return cls(
+            name=request.name,
+            folder=request.folder,
+            seed=request.seed,
+            sizes=request.sizes,
+            history=request.history,
+            history_contents=request.history_contents,
+        )
 
 
 class Lab:

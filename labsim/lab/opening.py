@@ -5,18 +5,20 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from labsim.errors import LabError, LabsimError
-from labsim.lab.hub_choice import KIND, OUR_OWN, HubChoice
+from labsim.lab.hub_choice import KIND, OUR_OWN
 from labsim.lab.interruption import uninterrupted
 from labsim.lab.lab import Lab, LabOptions
+from labsim.lab.lab_request import LabRequest
 from labsim.lab.names import Addresses
-from labsim.lab.sizes import Sizes
 from labsim.model.scenario import LabSpec
 
 if TYPE_CHECKING:
     from labsim.lab.serving import Serving
+
+MACHINES = ("simulated", "libvirt")
 
 
 class OpenLab:
@@ -76,80 +78,23 @@ class OpenLab:
             raise errors[0]
 
 
-def open_lab(
-    spec: LabSpec,
-    *,
-    name: str,
-    folder: Path,
-    ledger: Path,
-    machines: str,
-    sizes: Sizes,
-    seed: str,
-    speed: float,
-    connect: str = "",
-    keep: bool = False,
-    history: IO[bytes] | None = None,
-    history_contents: bool = True,
-    talk: Callable[[str], None] = lambda text: None,
-    hub: HubChoice = OUR_OWN,
-) -> OpenLab:
+def open_lab(spec: LabSpec, request: LabRequest, *, keep: bool = False) -> OpenLab:
     """A lab whose world is put together, with nothing made yet. Simulated machines run in virtual time unless a speed
-    is given; libvirt machines, and labs on a cluster, always in paced time. connect: the hypervisor's URI ("": the
-    user's own session). keep: `keep_open` will follow, so what the lab publishes must be reachable from this host.
-    Components that somebody else runs need real time: it is paced then, whatever the machines."""
-    spec, hub = hub.of(spec)
+    is given; libvirt machines, and labs on a cluster, always in paced time. keep: `keep_open` will follow, so what the
+    lab publishes must be reachable from this host. Components that somebody else runs need real time: it is paced
+    then, whatever the machines."""
+    if request.machines not in MACHINES:
+        raise LabError(f"unknown machines {request.machines!r}", hint=" or ".join(MACHINES))
+    spec, hub = request.hub.of(spec)
+    request = dataclasses.replace(request, hub=hub)
     if hub.hub != OUR_OWN.hub:
-        return open_on_cluster(
-            spec,
-            hub=hub,
-            machines=machines,
-            name=name,
-            folder=folder,
-            ledger=ledger,
-            sizes=sizes,
-            seed=seed,
-            speed=speed,
-            history=history,
-            talk=talk,
-            connect=connect,
-        )
-    if machines == "libvirt":
-        from labsim.lab.virtual_machines import open_libvirt_lab
+        return open_on_cluster(spec, request)
+    if request.machines != "simulated" or request.speed or hub.external:
+        from labsim.lab.virtual_machines import DEFAULT_EXTERNAL_SPEED, open_with_machines
 
-        return open_libvirt_lab(
-            spec,
-            name=name,
-            folder=folder,
-            ledger=ledger,
-            sizes=sizes,
-            seed=seed,
-            speed=speed,
-            history=history,
-            talk=talk,
-            connect=connect,
-        )
-    if machines != "simulated":
-        raise LabError(f"unknown machines {machines!r}", hint="simulated or libvirt")
-    if speed or hub.external:
-        from labsim.lab.virtual_machines import DEFAULT_EXTERNAL_SPEED, open_paced_lab
-
-        return open_paced_lab(
-            spec,
-            name=name,
-            folder=folder,
-            sizes=sizes,
-            seed=seed,
-            speed=speed or DEFAULT_EXTERNAL_SPEED,
-            history=history,
-        )
-    options = LabOptions(
-        name=name,
-        folder=folder,
-        seed=seed,
-        sizes=sizes,
-        history=history,
-        history_contents=history_contents,
-    )
+        paced = request.at_speed(DEFAULT_EXTERNAL_SPEED) if request.machines == "simulated" else request
+        return open_with_machines(spec, paced)
+    options = LabOptions.of(request)
     if keep:
         from labsim.lab.serving import LOOPBACK, loopback_port_is_free
 
@@ -157,15 +102,15 @@ def open_lab(
     return OpenLab(Lab(spec, options))
 
 
-def open_on_cluster(spec: LabSpec, *, hub: HubChoice, **options: Any) -> OpenLab:
-    """A lab on the cluster that was chosen; `options` are those of `open_plain_lab`."""
-    if hub.hub == KIND:
+def open_on_cluster(spec: LabSpec, request: LabRequest) -> OpenLab:
+    """A lab on the cluster that was chosen."""
+    if request.hub.hub == KIND:
         from labsim.lab.kind import open_kind_lab
 
-        return open_kind_lab(spec, hub=hub, **options)
+        return open_kind_lab(spec, request)
     from labsim.lab.plain import open_plain_lab
 
-    return open_plain_lab(spec, hub=hub, **options)
+    return open_plain_lab(spec, request)
 
 
 def keep_open(opened: OpenLab, speed: float) -> Serving:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from labsim.controllers.runtime.effects import Unreachable
 from labsim.errors import LabError
@@ -23,11 +23,10 @@ from labsim.hub.plain.sweep import marked_objects, sweep
 from labsim.kube.crds import hub_crds
 from labsim.kube.errors import ApiError
 from labsim.kube.writes import AdmissionHook
-from labsim.lab.hub_choice import HubChoice
 from labsim.lab.interruption import uninterrupted
+from labsim.lab.lab_request import LabRequest
 from labsim.lab.ledger import CREATED, Entry, Ledger, Remover
 from labsim.lab.opening import OpenLab
-from labsim.lab.sizes import Sizes
 from labsim.model.kinds import NAMESPACE, SERVICE_ACCOUNT
 from labsim.model.objects import name_of, namespace_of
 from labsim.model.scenario import LabSpec
@@ -89,27 +88,13 @@ class PlainHub:
         return self._server
 
 
-def open_plain_lab(
-    spec: LabSpec,
-    *,
-    hub: HubChoice,
-    machines: str,
-    name: str,
-    folder: Path,
-    ledger: Path,
-    sizes: Sizes,
-    seed: str,
-    speed: float,
-    history: IO[bytes] | None = None,
-    talk: Callable[[str], None] = lambda text: None,
-    connect: str = "",
-    port: int = 0,
-    goes_with_its_cluster: bool = False,
-) -> OpenLab:
+def open_plain_lab(spec: LabSpec, request: LabRequest, *, goes_with_its_cluster: bool = False) -> OpenLab:
     """A lab on the cluster of a kubeconfig. LabError, and nothing touched, where the cluster has kinds of its own that
     we would simulate. goes_with_its_cluster: the cluster is deleted with the lab, so nothing is taken off it."""
     from labsim.lab.virtual_machines import DEFAULT_VM_SPEED, open_with_machines
 
+    hub = request.hub
+    simulated = request.machines == "simulated"
     access = ClusterAccess(kubeconfig=hub.kubeconfig_path or default_kubeconfig(), context=hub.context)
     connection = ClusterConnection(access)
     components = spec.hub.components.external()
@@ -120,8 +105,8 @@ def open_plain_lab(
         external = "kubeControllers" in components or (
             has_kube_controllers(connection) if hub.kube_controllers == "auto" else hub.kube_controllers == "external"
         )
-    lab_id = new_lab_id(name)
-    journal = Ledger(ledger)
+    lab_id = new_lab_id(request.name)
+    journal = Ledger(request.ledger)
     detail = {
         "cluster": cluster,
         "kubeconfig": str(access.kubeconfig.resolve()),
@@ -142,21 +127,8 @@ def open_plain_lab(
     try:
         with answering(connection):
             definitions.install(connection, hub_crds(), lab_id, theirs)
-        opened = open_with_machines(
-            machines,
-            spec,
-            name=name,
-            folder=folder,
-            ledger=ledger,
-            sizes=sizes,
-            seed=seed,
-            speed=speed or (DEFAULT_PLAIN_SPEED if machines == "simulated" else DEFAULT_VM_SPEED),
-            history=history,
-            talk=talk,
-            connect=connect,
-            port=port,
-            hub=plain,
-        )
+        paced = request.at_speed(DEFAULT_PLAIN_SPEED if simulated else DEFAULT_VM_SPEED)
+        opened = open_with_machines(spec, paced, plain)
     except BaseException as failed:
         try:
             with uninterrupted():
@@ -171,7 +143,7 @@ def open_plain_lab(
     opened.at_last(leave)
     opened.hub_url = connection.url
     opened.write_hub_kubeconfig = lambda path: write_private(path, connection.access.text())
-    if machines == "simulated" and isinstance(opened.lab.world.pace, RealPace):  # VMs have been told when it began
+    if simulated and isinstance(opened.lab.world.pace, RealPace):  # VMs have been told when it began
         opened.lab.world.pace.begin()
     return opened
 

@@ -34,10 +34,10 @@ from labsim.kube.patches import MERGE_PATCH
 from labsim.kube.store import Revision
 from labsim.kube.users import ADMIN
 from labsim.lab.hub_choice import HubChoice
+from labsim.lab.lab_request import LabRequest
 from labsim.lab.ledger import Ledger
 from labsim.lab.opening import open_lab
 from labsim.lab.plain import GROUPS
-from labsim.lab.sizes import Sizes
 from labsim.model.kinds import AGENT, CONFIG_MAP, CUSTOM_RESOURCE_DEFINITION, NAMESPACE, Kind
 from labsim.model.objects import Object, name_of, new
 from labsim.model.scenario import LabSpec, load_scenario
@@ -153,17 +153,8 @@ def test_a_cluster_with_kinds_of_its_own_is_refused_and_nothing_is_touched(
 
 
 def _open(kubeconfig: Path, spec: LabSpec, folder: Path) -> Any:
-    return open_lab(
-        spec,
-        name="refused",
-        folder=folder,
-        ledger=folder / "ledger.jsonl",
-        machines="simulated",
-        sizes=Sizes(),
-        seed="1",
-        speed=60.0,
-        hub=HubChoice(hub="plain", kubeconfig=str(kubeconfig)),
-    )
+    hub = HubChoice(hub="plain", kubeconfig=str(kubeconfig))
+    return open_lab(spec, LabRequest(name="refused", folder=folder, speed=60.0, hub=hub))
 
 
 def test_definitions_are_shared_and_go_with_the_last_mark(user: ClusterConnection) -> None:

@@ -19,8 +19,8 @@ from golden.citations import CITATIONS, EVENTS, INPUTS
 from golden.timeline import hosts_of, timeline, told_events
 
 from labsim.controllers.cim.instructions import Instructions
+from labsim.lab.lab_request import LabRequest
 from labsim.lab.opening import open_lab
-from labsim.lab.sizes import sizes_of
 from labsim.model.kinds import INFRA_ENV
 from labsim.model.scenario import load_scenario
 from labsim.scenario.runner import run_scenario
@@ -55,17 +55,7 @@ def run_story(name: str, folder: Path) -> Story:
     scenario = load_scenario(SCENARIOS / f"{name}.yaml")
     answer = Instructions.answer
     with (folder / "history.jsonl").open("w+b") as history, pytest.MonkeyPatch.context() as patch:
-        opened = open_lab(
-            scenario.spec.lab,
-            name=name,
-            folder=folder,
-            ledger=folder / "ledger.jsonl",
-            machines="simulated",
-            sizes=sizes_of("default"),
-            seed="1",
-            speed=0.0,
-            history=history,
-        )
+        opened = open_lab(scenario.spec.lab, LabRequest(name=name, folder=folder, history=history))
         lab: Any = opened.lab
         start_s = lab.now()
 

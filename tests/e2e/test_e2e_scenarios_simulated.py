@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from labsim.lab.lab_request import LabRequest
 from labsim.lab.opening import open_lab
-from labsim.lab.sizes import sizes_of
 from labsim.model.scenario import load_scenario
 from labsim.report.resources import resource_lines
 from labsim.report.run_directory import RunDirectory, judge
@@ -26,14 +26,7 @@ def run(path: Path, folder: Path, seed: str) -> tuple[RunResult, list[Any]]:
         directory.open_history() as history,
         open_lab(
             scenario.spec.lab,
-            name=scenario.metadata.name,
-            folder=folder,
-            ledger=folder / "ledger.jsonl",
-            machines="simulated",
-            sizes=sizes_of("default"),
-            seed=seed,
-            speed=0.0,
-            history=history.buffered,
+            LabRequest(name=scenario.metadata.name, folder=folder, seed=seed, history=history.buffered),
         ) as opened,
     ):
         subject: Any = ScenarioLab(opened.lab)

@@ -18,6 +18,7 @@ import pytest
 
 from labsim.edge_time import monotonic_s, wait_s
 from labsim.errors import LabError
+from labsim.lab.lab_request import LabRequest
 from labsim.lab.ledger import Ledger, remove_all
 from labsim.lab.sizes import sizes_of
 from labsim.lab.virtual_machines import open_libvirt_lab
@@ -283,14 +284,7 @@ def test_two_labs_of_one_scenario_and_seed_stand_side_by_side(tmp_path: Path) ->
             folder = tmp_path / place
             one = open_libvirt_lab(
                 scenario.spec.lab,
-                name="same-name",
-                folder=folder,
-                ledger=folder / "ledger.jsonl",
-                sizes=sizes_of("small"),
-                seed="1",
-                speed=1.0,
-                history=None,
-                talk=lambda text: None,
+                LabRequest(name="same-name", folder=folder, sizes=sizes_of("small"), speed=1.0),
             )
             opened.append(labs.enter_context(one).lab)
             opened[-1].make()

@@ -11,8 +11,8 @@ from labsim.controllers.runtime.component import Component
 from labsim.errors import InvalidFile, UsageError
 from labsim.lab.external import manager_line, start_lines, tell_of_external
 from labsim.lab.hub_choice import OUR_OWN, HubChoice, given
+from labsim.lab.lab_request import LabRequest
 from labsim.lab.opening import OpenLab, open_lab
-from labsim.lab.sizes import Sizes
 from labsim.model.components import COMPONENT_FLAGS
 from labsim.model.kinds import DEPLOYMENT, NAMESPACE
 from labsim.model.objects import new
@@ -38,17 +38,7 @@ def spec_with(components: str) -> LabSpec:
 
 
 def opened(tmp_path: Path, components: str, hub: HubChoice = OUR_OWN, speed: float = 0.0) -> OpenLab:
-    return open_lab(
-        spec_with(components),
-        name="mixed",
-        folder=tmp_path,
-        ledger=tmp_path / "ledger.jsonl",
-        machines="simulated",
-        sizes=Sizes(),
-        seed="1",
-        speed=speed,
-        hub=hub,
-    )
+    return open_lab(spec_with(components), LabRequest(name="mixed", folder=tmp_path, speed=speed, hub=hub))
 
 
 @pytest.fixture
