@@ -6,9 +6,9 @@ Source: host-lifecycle 3.3 and 3.4.
 from __future__ import annotations
 
 import dataclasses
-import json
 from typing import Any
 
+from labsim.guest import json_text
 from labsim.guest.effects import ConnectionFailed, HttpAnswer, Log, Sleep, Task
 from labsim.guest.host_id import read_host_id
 from labsim.guest.service import ServiceAccess, ServiceClient
@@ -82,7 +82,7 @@ def block_forever(why: str) -> Task[None]:
 
 def _decoded(body: bytes) -> dict[str, Any] | None:
     try:
-        document = json.loads(body)
+        document = json_text.read(body)
     except ValueError:
         return None
     return document if isinstance(document, dict) else None

@@ -6,9 +6,9 @@ Stages, their texts and their order: host-lifecycle 6.5; retries: section 8.
 from __future__ import annotations
 
 import dataclasses
-import json
 from typing import Any
 
+from labsim.guest import json_text
 from labsim.guest.effects import ConnectionFailed, HttpAnswer, Reboot, Run, Sleep, Spawn, Task, WriteDisk
 from labsim.guest.inventory_disks import device_path
 from labsim.guest.logs import send_logs
@@ -127,7 +127,7 @@ class Installer:
         )
         if answer.status != 200:
             raise InstallFailed(f"failed to get the cluster: status {answer.status}")
-        kind = json.loads(answer.body).get("kind")
+        kind = json_text.read(answer.body).get("kind")
         if kind != "AddHostsCluster":
             raise InstallFailed(f"the cluster is a {kind}: only day-2 workers are installed here")
 

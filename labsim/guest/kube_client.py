@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-import json
 from typing import Any
 
+from labsim.guest import json_text
 from labsim.guest.effects import Http, HttpAnswer, Task
 from labsim.guest.kubeconfig import Kubeconfig
 
@@ -59,7 +59,7 @@ class KubeClient:
             method,
             access.server + path,
             {**self._headers, "Content-Type": content_type} if content_type else self._headers,
-            b"" if body is None else json.dumps(body).encode(),
+            b"" if body is None else json_text.write(body),
             access.ca_pem,
             client_cert_pem=access.client_cert_pem,
             client_key_pem=access.client_key_pem,
@@ -72,7 +72,7 @@ class KubeClient:
 def _document(body: bytes) -> dict[str, Any]:
     """The JSON object of a body; an empty one where it holds none."""
     try:
-        document = json.loads(body)
+        document = json_text.read(body)
     except ValueError:
         return {}
     return document if isinstance(document, dict) else {}

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 from collections.abc import Iterator
 from typing import Any
 
+from labsim.guest import json_text
 from labsim.guest.effects import ConnectionFailed, Http, HttpAnswer, RandomBytes, Sleep, Task
 
 BASE_PATH = "/api/assisted-install"
@@ -66,7 +66,7 @@ class ServiceClient:
         timeout_s: float = 30.0,
     ) -> Task[HttpAnswer]:
         """One call under /api/assisted-install; `body` is sent as JSON, `raw` as it is. Raises ConnectionFailed."""
-        payload = raw if raw is not None else (b"" if body is None else json.dumps(body).encode())
+        payload = raw if raw is not None else (b"" if body is None else json_text.write(body))
         url = f"{self.access.url}{BASE_PATH}{path}"
         for attempt in itertools.count():
             if self._request_ids is None:

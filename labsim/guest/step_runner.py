@@ -6,9 +6,9 @@ Source: host-lifecycle 3.4 (retries, dedup, exit) and 3.5 (steps and replies).
 from __future__ import annotations
 
 import hashlib
-import json
 from typing import Any
 
+from labsim.guest import json_text
 from labsim.guest.effects import ConnectionFailed, HttpAnswer, Log, Now, RandomBytes, Sleep, Spawn, Task
 from labsim.guest.service import ServiceAccess, ServiceClient, spread
 from labsim.guest.steps import run_step
@@ -75,7 +75,7 @@ class StepRunner:
             return None
         if answer.status == 200:
             try:
-                instructions = json.loads(answer.body)
+                instructions = json_text.read(answer.body)
             except ValueError:
                 instructions = None
             if isinstance(instructions, dict):
@@ -99,7 +99,7 @@ class StepRunner:
             self._ended = True
 
     def _reply(self, step_type: str, step_id: str, result: StepResult) -> Task[None]:
-        digest = hashlib.blake2b(result.output.encode(), digest_size=16).digest() if result.exit_code == 0 else b""
+        digest = hashlib.sha256(result.output.encode()).digest() if result.exit_code == 0 else b""
         if digest and step_type in self._posted:
             posted, until_s = self._posted[step_type]
             if posted == digest and (yield Now()) < until_s:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from labsim.guest.effects import ConnectionFailed, Task
 from labsim.guest.service import ServiceAccess
-from labsim.guest.steps import boot_artifacts, checks, install, inventory, upgrade
+from labsim.guest.steps import boot_artifacts, checks, connectivity, install, inventory, upgrade
 from labsim.guest.steps.context import StepContext, StepResult
 
 # None: the machine restarts and nobody is left to reply.
@@ -17,7 +17,7 @@ STEPS: dict[str, Step] = {
     "ntp-synchronizer": checks.synchronize_time,
     "domain-resolution": checks.resolve_domains,
     "api-vip-connectivity-check": checks.check_ignition_endpoint,
-    "connectivity-check": checks.check_connectivity,
+    "connectivity-check": connectivity.check_connectivity,
     "tang-connectivity-check": checks.check_tang,
     "install": install.run_install,
     "stop-installation": install.stop_installation,

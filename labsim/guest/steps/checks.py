@@ -1,4 +1,4 @@
-"""Steps that look at the host's surroundings: time, names, other hosts, the ignition endpoint, tang servers.
+"""Steps that look at the host's surroundings: time, names, the ignition endpoint, tang servers.
 
 Source: host-lifecycle 2.6 and 3.5.
 """
@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import base64
 import functools
-import ipaddress
 import json
-from typing import Any, NamedTuple
+from typing import Any
 
-from labsim.guest.effects import ConnectionFailed, Http, HttpAnswer, Ping, Ran, Resolve, Run, Task, read_text
-from labsim.guest.inventory_network import read_interfaces
+from labsim.guest.effects import ConnectionFailed, Http, HttpAnswer, Ran, Resolve, Run, Task
 from labsim.guest.service import ServiceAccess
 from labsim.guest.steps.context import StepContext, StepResult, json_argument, json_output
 
@@ -114,104 +112,6 @@ def filter_ignition(data: bytes) -> str:
         kept["luks"] = storage["luks"]
     version = (config.get("ignition") or {}).get("version", "3.2.0")
     return json_output({"ignition": {"version": version}, "storage": kept})
-
-
-def check_connectivity(_context: StepContext, _access: ServiceAccess, arguments: list[str]) -> Task[StepResult]:
-    """Which addresses of the other hosts answer (layer 3), and which the neighbour table then knows (layer 2)."""
-    hosts = json_argument(arguments) or []
-    targets = [
-        [
-            (str(nic.get("mac", "")), str(address).partition("/")[0])
-            for nic in host.get("nics") or []
-            for address in nic.get("ip_addresses") or []
-        ]
-        for host in hosts
-    ]
-    round_trips = iter((yield Ping(tuple([address for found in targets for _, address in found]))))
-    neighbours = _neighbours((yield from read_text("/proc/net/arp", "")))
-    networks = _own_networks((yield from read_interfaces()))
-    remote: list[str] = []
-    for host, found in zip(hosts, targets, strict=True):
-        reached: list[_Reached] = []
-        for mac, address in found:
-            nic, own_address = _outgoing(networks, address)
-            seen_mac = neighbours.get(address)
-            neighbour = None if seen_mac is None else (own_address, seen_mac, seen_mac == mac.lower())
-            reached.append((nic, address, next(round_trips), neighbour))
-        remote.append(_remote_host(str(host.get("host_id", "")), tuple(reached)))
-    return StepResult('{"remote_hosts":[' + ",".join(remote) + "]}")
-
-
-# NIC, remote address, round trip in ms or None, and what the neighbour table says of the address, or None: the NIC's
-# address, the MAC, and whether the host has that.
-_Reached = tuple[str, str, float | None, tuple[str, str, bool] | None]
-
-
-@functools.lru_cache(maxsize=8192)
-def _remote_host(host_id: str, addresses: tuple[_Reached, ...]) -> str:
-    """What was found about one host, as JSON. Hosts of one network find the same about each other."""
-    layer2: list[dict[str, Any]] = []
-    layer3: list[dict[str, Any]] = []
-    for nic, address, round_trip, neighbour in addresses:
-        entry: dict[str, Any] = {"outgoing_nic": nic, "remote_ip_address": address}
-        if round_trip is not None:
-            entry |= {"successful": True, "average_rtt_ms": round_trip}
-        else:
-            entry["packet_loss_percentage"] = 100
-        layer3.append(entry)
-        if neighbour is not None:
-            own_address, seen_mac, successful = neighbour
-            layer2.append(
-                {
-                    "outgoing_nic": nic,
-                    "outgoing_ip_address": own_address,
-                    "remote_ip_address": address,
-                    "remote_mac": seen_mac,
-                    "successful": successful,
-                }
-            )
-    return json_output({"host_id": host_id, "l2_connectivity": layer2, "l3_connectivity": layer3, "mtu_report": []})
-
-
-def _neighbours(arp_table: str) -> dict[str, str]:
-    """IP address to MAC, of the complete entries of /proc/net/arp."""
-    rows = [line.split() for line in arp_table.splitlines()[1:]]
-    return {row[0]: row[3].lower() for row in rows if len(row) > 3 and int(row[2], 16) & 2}
-
-
-class _Network(NamedTuple):
-    """A network that a NIC has an address on."""
-
-    version: int
-    mask: int
-    start: int
-    nic: str
-    own_address: str
-
-
-def _own_networks(interfaces: list[dict[str, Any]]) -> list[_Network]:
-    found: list[_Network] = []
-    for interface in interfaces:
-        for own in (*interface["ipv4_addresses"], *interface["ipv6_addresses"]):
-            network = ipaddress.ip_interface(own).network
-            place = int(network.netmask), int(network.network_address)
-            found.append(_Network(network.version, *place, str(interface["name"]), str(own).partition("/")[0]))
-    return found
-
-
-def _outgoing(networks: list[_Network], address: str) -> tuple[str, str]:
-    """The NIC (and its address) on whose network `address` is; the first one with an address otherwise."""
-    version, number = _numeric(address)
-    for network in networks:
-        if network.version == version and number & network.mask == network.start:
-            return network.nic, network.own_address
-    return (networks[0].nic, networks[0].own_address) if networks else ("", "")
-
-
-@functools.lru_cache(maxsize=8192)
-def _numeric(address: str) -> tuple[int, int]:
-    parsed = ipaddress.ip_address(address)
-    return parsed.version, int(parsed)
 
 
 def check_tang(_context: StepContext, _access: ServiceAccess, arguments: list[str]) -> Task[StepResult]:

@@ -7,6 +7,7 @@ import json
 from collections import deque
 from typing import Any
 
+from labsim.guest import json_text
 from labsim.guest.effects import Log, Task
 from labsim.guest.settings import GuestSettings
 
@@ -44,7 +45,7 @@ def json_argument(arguments: list[str]) -> Any:
     """The first argument as JSON; raises ValueError with a text for the reply."""
     if not arguments:
         raise ValueError("the step needs an argument and has none")
-    return json.loads(arguments[0])
+    return json_text.read(arguments[0])
 
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"))

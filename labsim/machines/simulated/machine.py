@@ -6,10 +6,13 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+import orjson
+
 from labsim.clock import Scheduler, Timer
 from labsim.discovery.embed import ignition_in_initrd
 from labsim.entropy import Delays, Entropy
 from labsim.guest import effects as guest
+from labsim.guest import json_text
 from labsim.guest.fake_system import MachineFacts, system_tree
 from labsim.guest.main import run as guest_program
 from labsim.guest.scheduler import LATER, Done, TaskScheduler
@@ -18,6 +21,7 @@ from labsim.machines.driver import BootSource, MachineSpec, Power
 from labsim.machines.simulated.disk import BootEntry, SimulatedDisk
 
 log = logging.getLogger(__name__)
+json_text.use(orjson.loads, orjson.dumps)
 
 # From power-on to the agent's first request: firmware, kernel, root file system, agent image pull; and the same for a
 # disk boot up to Ignition. Ranges in in-world seconds; each boot of each machine draws its own from the seed.

@@ -272,6 +272,22 @@ def test_no_output_of_a_step_ends_in_a_traceback(output: Any, step: str) -> None
     service.call("GET", _path(service))
 
 
+@pytest.mark.parametrize(
+    ("output", "status"),
+    [
+        ('{"remote_hosts":[{"host_id":"a","l3_connectivity":[]},{"host_id":"b"}]}', 204),
+        ('{"remote_hosts":[{"host_id":"a"},{"host_id":}]}', 400),
+        ('{"remote_hosts":[{"host_id":"a"}]', 400),
+        ('["remote_hosts"]', 400),
+    ],
+)
+def test_a_connectivity_report_is_taken_as_it_can_be_read(output: str, status: int) -> None:
+    service = Service()
+    service.host_in("known")
+    body = {"step_type": "connectivity-check", "step_id": "s", "output": output}
+    assert service.call("POST", _path(service), body).status == status
+
+
 # -- installing ----------------------------------------------------------------------------------------------------
 
 
