@@ -7,7 +7,9 @@ decimals), `type`, and what belongs to that type:
 - wake: a controller takes up a key; `cause` says what woke it;
 - write: a store changed; object coordinates, the actor, the digest of the object, and the change as a merge patch
   against the revision before (`object` in full where there is none, or where a patch could not say it);
-- request: an HTTP request to a simulated service, with its status;
+- request: an HTTP request to a simulated service or, with program, user, connection, verb and revision, to the hub;
+- watch: a watch of the hub has ended: whose, how, how many events it had to tell, and how many were still held back;
+- fault: a fault of the hub towards some of its clients begins, ends, or cuts watches;
 - guest: an effect of a machine's program; note: why somebody decided something;
 - gap: part of a stream was not seen (a remote hub): a verdict that depends on it is inconclusive.
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from labsim.cli.hub_faults import fault_app
 from labsim.cli.outcome import carried_out
 from labsim.cli.output import Format, print_document
 from labsim.errors import ExitCode, UsageError
@@ -25,8 +26,9 @@ app = typer.Typer(
 )
 iso_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Build, embed and inspect discovery ISOs.")
 app.add_typer(iso_app, name="iso")
-hub_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The embedded hub by itself.")
+hub_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The embedded hub: by itself, and its clients.")
 app.add_typer(hub_app, name="hub")
+hub_app.add_typer(fault_app, name="fault")
 
 LabName = Annotated[str, typer.Option("--lab", "-l", help="The lab's name; needed only where several are up.")]
 Output = Annotated[Format, typer.Option("--output", "-o", help="How the result is printed.")]
@@ -324,6 +326,14 @@ def serve(
     if bare:
         raise typer.Exit(serve_bare(port=port, kubeconfig=kubeconfig, token_file=tokens, with_kinds=kinds))
     raise typer.Exit(serve_hub(port=port, speed=speed, seed=seed, kubeconfig=kubeconfig, hub=hub))
+
+
+@hub_app.command()
+def clients(lab: LabName = "", output: Output = Format.TABLE) -> None:
+    """Who uses a running lab's hub, what each has done, and what it watches now."""
+    from labsim.cli.hub_faults import show_clients
+
+    show_clients(lab, output)
 
 
 @iso_app.command()

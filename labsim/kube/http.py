@@ -18,6 +18,7 @@ from labsim.kube.account_tokens import AccountTokens
 from labsim.kube.authentication import ANONYMOUS, bearer_token
 from labsim.kube.authorization import Attributes, Authorizer, forbidden_error, groups_allow
 from labsim.kube.catalog import Catalog, Resource
+from labsim.kube.client_seam import ClientSeam
 from labsim.kube.errors import ApiError, no_resource
 from labsim.kube.field_checks import FieldChecks
 from labsim.kube.impersonation import impersonated, wanted_user
@@ -68,14 +69,23 @@ class KubeHttp:
     """Answers HTTP requests for one API server. `authenticate` maps a request to its user, None for nobody it knows.
 
     account_key: what ServiceAccounts' tokens are signed with; nobody else may know it. Without one there are none.
+    seam: what stands between the server and its clients, if anything does.
     """
 
-    def __init__(self, server: ApiServer, *, authenticate: Authenticate, account_key: bytes = b"") -> None:
+    def __init__(
+        self,
+        server: ApiServer,
+        *,
+        authenticate: Authenticate,
+        account_key: bytes = b"",
+        seam: ClientSeam | None = None,
+    ) -> None:
         self._server = server
         self._authenticate = authenticate
         self._authorizer = Authorizer(server)
         self._accounts = AccountTokens(server, account_key)
-        self._requests = ResourceRequests(server, server.clock.now, self._accounts)
+        self._seam = seam
+        self._requests = ResourceRequests(server, server.clock.now, self._accounts, seam)
         self._catalog: Catalog | None = None
         self._openapi: OpenApi | None = None
         server.subscribe(self._definitions_changed, CUSTOM_RESOURCE_DEFINITION)
@@ -122,6 +132,8 @@ class KubeHttp:
             wanted = wanted_user(request.headers)
             if wanted is not None:
                 user = impersonated(self._authorizer, user, wanted, _asked(request, route))
+        if self._seam is not None:
+            self._seam.asked(request, user)
         bodies.check_size(request)
         if route is not None and route.plural:
             return self._resource(request, route, user)
@@ -131,7 +143,7 @@ class KubeHttp:
 
     def _resource(self, request: Request, route: Route, user: User) -> Response:
         if "system:masters" not in user.groups:
-            verb = _verb(request, route)
+            verb = verb_of(request, route)
             if not groups_allow(user.groups, verb, route.group, route.plural, route.subresource):
                 wanted = _attributes(request, route)
                 if not self._authorizer.allows(user, wanted):
@@ -274,7 +286,8 @@ def _asked(request: Request, route: Route | None) -> Attributes:
     return Attributes(request.method.lower(), path=unquote(request.path))
 
 
-def _verb(request: Request, route: Route) -> str:
+def verb_of(request: Request, route: Route) -> str:
+    """What authorization calls a request: get, list, watch, create, update, patch, delete, deletecollection."""
     if route.watch:
         return "watch"
     verb = _VERBS.get(request.method, "")
@@ -287,7 +300,7 @@ def _verb(request: Request, route: Route) -> str:
 
 def _attributes(request: Request, route: Route) -> Attributes:
     """What authorization is asked: a Namespace is in itself, and who selects one name asks for that object alone."""
-    verb, name = _verb(request, route), route.name
+    verb, name = verb_of(request, route), route.name
     if not name and verb in ("list", "watch"):
         name = _selected_name(request.param("fieldSelector"))
     namespace = route.namespace or (route.name if route.plural == "namespaces" and not route.group else "")

@@ -9,8 +9,9 @@ import orjson
 
 from labsim.kube.errors import ApiError, bad_request, expired
 from labsim.kube.go_json import syntax_problem
+from labsim.kube.past import objects_at, place_of
 from labsim.kube.server import ApiServer
-from labsim.kube.watch import Matches, changes_since
+from labsim.kube.watch import Matches
 from labsim.model.kinds import Kind
 from labsim.model.objects import Object
 
@@ -60,28 +61,8 @@ def next_page(
     past = objects_at(server, kind, namespace, revision)
     if past is None:
         raise ApiError(410, "Expired", _TOO_OLD, metadata={"continue": _encoded(_LATEST, "/".join(start))})
-    left = [obj for obj in past if _key(obj) > start and (matches is None or matches(obj))]
+    left = [obj for obj in past if place_of(obj) > start and (matches is None or matches(obj))]
     return first_page(left, revision, limit, counted=matches is None)
-
-
-def objects_at(server: ApiServer, kind: Kind, namespace: str | None, revision: int) -> list[Object] | None:
-    """The objects of a kind as they were at a revision, in order; None where the log does not reach back to it."""
-    now, current = server.list(kind, namespace)
-    if revision >= current:
-        return now
-    changes = changes_since(server, kind, revision)
-    if changes is None:
-        return None
-    state = {_key(obj): obj for obj in now}
-    for change in reversed(changes):
-        if namespace is not None and change.namespace != namespace:
-            continue
-        before = change.previous_object
-        if before is None:
-            state.pop((change.namespace, change.name), None)
-        else:
-            state[change.namespace, change.name] = before
-    return [state[key] for key in sorted(state)]
 
 
 def exact(server: ApiServer, kind: Kind, namespace: str | None, matches: Matches | None, revision: int) -> list[Object]:
@@ -92,13 +73,8 @@ def exact(server: ApiServer, kind: Kind, namespace: str | None, matches: Matches
     return past if matches is None else [obj for obj in past if matches(obj)]
 
 
-def _key(obj: Object) -> tuple[str, str]:
-    metadata = obj["metadata"]
-    return metadata.get("namespace", ""), metadata["name"]
-
-
 def _token(revision: int, last: Object) -> str:
-    return _encoded(revision, "/".join(_key(last)))
+    return _encoded(revision, "/".join(place_of(last)))
 
 
 def _encoded(revision: int, start: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from labsim.kube import bodies, paging
 from labsim.kube.account_tokens import AccountTokens
 from labsim.kube.catalog import SCALE_OF_BUILTIN, SCALE_OF_CUSTOM, Resource, Subresource
+from labsim.kube.client_seam import USUAL, ClientSeam
 from labsim.kube.errors import ApiError, bad_request, invalid_options, method_not_allowed, no_resource, not_found
 from labsim.kube.field_checks import FieldChecks, field_checks, note_duplicates
 from labsim.kube.go_json import kind_of
@@ -56,11 +57,18 @@ _DELETE_OPTIONS = ("gracePeriodSeconds", "orphanDependents", "propagationPolicy"
 class ResourceRequests:
     """Turns one server's HTTP requests into calls of it."""
 
-    def __init__(self, server: ApiServer, now_s: Callable[[], float], tokens: AccountTokens) -> None:
+    def __init__(
+        self,
+        server: ApiServer,
+        now_s: Callable[[], float],
+        tokens: AccountTokens,
+        seam: ClientSeam | None = None,
+    ) -> None:
         self._server = server
         self._tokens = tokens
         self._now_s = now_s
         self._watches: weakref.WeakSet[WatchStream] = weakref.WeakSet()
+        self._seam = seam
 
     def end_watches(self, group: str, plural: str) -> None:
         """End every watch of a resource that is no longer served."""
@@ -69,6 +77,11 @@ class ResourceRequests:
 
     def serve(self, request: Request, route: Route, resource: Resource, user: User) -> Response:
         """The answer to an authorized request; raises ApiError."""
+        if self._seam is None:
+            return self._serve(request, route, resource, user)
+        return self._seam.serve(request, route, resource.kind, lambda asked: self._serve(asked, route, resource, user))
+
+    def _serve(self, request: Request, route: Route, resource: Resource, user: User) -> Response:
         if route.subresource:
             entry = resource.subresource(route.subresource)
             if entry is None:
@@ -113,6 +126,8 @@ class ResourceRequests:
         """The text of a list of all that is there now, from the texts that are kept; None for a page or a past."""
         if options.proceed or options.match or (options.limit and options.revision):
             return None
+        if self._cached_at(options.revision) is not None:
+            return None
         server, kind = self._server, resource.kind
         self._check_list(resource, options)
         texts = server.texts(kind, route.namespace, label_selector=options.labels, field_selector=options.fields)
@@ -125,6 +140,16 @@ class ResourceRequests:
         current = self._server.revision
         if options.revision is not None and options.revision > current:
             raise too_large(options.revision, current)
+
+    def _cached_at(self, wanted: int | None) -> int | None:
+        """The revision of the client's stale cache, where that answers a read of a revision no older than `wanted`.
+
+        Without a revision a read is of what is there now, past every cache. 504 where the cache is not there yet.
+        """
+        found = None if self._seam is None or wanted is None else self._seam.cached_at()
+        if found is not None and wanted is not None and wanted > found:
+            raise too_large(wanted, found)
+        return found
 
     def _page(self, route: Route, resource: Resource, options: ListOptions) -> paging.Page:
         server, kind, namespace, fields = self._server, resource.kind, route.namespace, options.fields
@@ -139,6 +164,11 @@ class ResourceRequests:
             matches = _selector(options.labels, fields)
             objects = paging.exact(server, kind, namespace, matches, options.revision)
             return paging.first_page(objects, options.revision, options.limit, counted=matches is None)
+        cached_at = self._cached_at(options.revision)
+        if cached_at is not None:
+            return paging.Page(
+                paging.exact(server, kind, namespace, _selector(options.labels, fields), cached_at), cached_at
+            )
         try:
             objects, revision = server.list(kind, namespace, label_selector=options.labels, field_selector=fields)
         except ValueError as problem:
@@ -163,16 +193,21 @@ class ResourceRequests:
             since=0 if options.initial_events else since,
             initial=options.initial_events is not False,
             end_bookmark=bool(options.initial_events),
+            at_least=options.revision,
             bookmarks=options.bookmarks,
             timeout_s=options.timeout_s,
             form=form,
             include=request.param("includeObject", "Metadata"),
         )
+        seam = self._seam
         try:
-            stream = WatchStream(self._server, resource, wanted, self._now_s)
+            terms = USUAL if seam is None else seam.watch_terms(wanted.since)
+            stream = WatchStream(self._server, resource, wanted, self._now_s, terms)
         except ValueError as problem:
             raise bad_request(str(problem)) from problem
         self._watches.add(stream)
+        if seam is not None:
+            seam.opened(stream)
         media_type = f"{PROTOBUF};stream=watch" if form.media_type == PROTOBUF else form.media_type
         headers = {"content-type": media_type, "cache-control": "no-cache, private"}
         return Response(status=200, headers=headers, stream=stream)
@@ -228,9 +263,19 @@ class ResourceRequests:
             revision = get_revision(request)
             if revision is not None and revision > self._server.revision:
                 raise too_large(revision, self._server.revision)
+            cached_at = self._cached_at(revision)
+            if cached_at is not None:
+                return self._answer(200, self._read_at(route, resource, cached_at), request, resource, form)
         if form is _PLAIN or form == _PLAIN:
             return text_answer(200, self._server.text(resource.kind, route.namespace or "", route.name))
         return self._answer(200, self._read(route, resource), request, resource, form)
+
+    def _read_at(self, route: Route, resource: Resource, revision: int) -> Object:
+        only = _selector("", f"metadata.name={route.name}")
+        found = paging.exact(self._server, resource.kind, route.namespace, only, revision)
+        if not found:
+            raise not_found(resource.kind, route.name)
+        return found[0]
 
     def _read(self, route: Route, resource: Resource) -> Object:
         return self._server.get(resource.kind, route.namespace or "", route.name)

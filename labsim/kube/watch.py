@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import orjson
 
 from labsim.kube.catalog import Resource
+from labsim.kube.client_seam import USUAL, MakeGate, WatchTerms
 from labsim.kube.errors import expired
+from labsim.kube.gate import Gate
+from labsim.kube.past import changes_since, objects_at
 from labsim.kube.protobuf_encoding import encode_event
 from labsim.kube.representation import PROTOBUF, Form, in_version, shaped_object
 from labsim.kube.selectors import parse_field_selector, parse_label_selector
 from labsim.kube.server import ApiServer
 from labsim.kube.store import Revision
 from labsim.kube.tables import table
-from labsim.model.kinds import Kind
 from labsim.model.objects import Object, dig
 
 PENDING_EVENTS_MAX = 10_000  # live events that a watcher may be behind, beyond what it was given at its start
@@ -65,6 +67,7 @@ class WatchOptions:
     since: int = 0
     initial: bool = True  # events for what is there, before the live ones
     end_bookmark: bool = False  # a bookmark that says where the initial events end
+    at_least: int | None = None  # the revision that it must have reached; None: the one of the request's moment
     bookmarks: bool = False
     timeout_s: float | None = None
     form: Form = dataclasses.field(default_factory=Form)
@@ -75,12 +78,22 @@ class WatchStream:
     """One watch (labsim.model.http.BodyStream). `read` may be called on another thread than the world's."""
 
     def __init__(
-        self, server: ApiServer, resource: Resource, options: WatchOptions, now_s: Callable[[], float]
+        self,
+        server: ApiServer,
+        resource: Resource,
+        options: WatchOptions,
+        now_s: Callable[[], float],
+        terms: WatchTerms = USUAL,
     ) -> None:
+        self.resource = resource
+        self.options = options
+        self.events = 0  # that it had to tell so far, held back or not
+        self.how_ended = ""  # why, as the history says it; "" while it goes on
+        self.dropped = 0  # events that were still held back at its end
+        self.on_close: Callable[[], None] = _nobody  # called once, when nobody reads it any more
         self.timeout_s = options.timeout_s
         self._server = server
-        self._resource = resource
-        self._options = options
+        self._terms = terms
         self._now_s = now_s
         self._form = options.form
         self._protobuf = options.form.media_type == PROTOBUF
@@ -91,6 +104,8 @@ class WatchStream:
         self._ended = False
         self._table_begun = False
         self._floor = 0
+        self._is_reset = False
+        self._gate: Gate[bytes] | None = None if terms.gate is None else terms.gate(self._deliver)
         self._unsubscribe: Callable[[], None] = _nobody
         self._start()
 
@@ -98,6 +113,8 @@ class WatchStream:
 
     def read(self) -> bytes | None:
         pending = self._pending
+        if self._is_reset:
+            raise ConnectionResetError
         if not pending:
             return b""
         if pending[0] is None:
@@ -113,8 +130,10 @@ class WatchStream:
             callback()
 
     def close(self) -> None:
-        self._ended = True
-        self._unsubscribe()
+        if not self._ended:
+            self._stop("by the client")
+        closed, self.on_close = self.on_close, _nobody
+        closed()
 
     # -- timed by whoever sends it ------------------------------------------------------------------------------------
 
@@ -122,47 +141,88 @@ class WatchStream:
         """The time that the client gave is over: a last bookmark, and the end."""
         if not self._ended:
             self.keep_alive()
-            self._end()
+            self._end("its time was over")
 
     def keep_alive(self) -> None:
         """A bookmark, where the client wants them: it moves the point from which it would go on."""
-        if self._options.bookmarks and not self._ended:
-            self._push(self._bookmark())
+        if self.options.bookmarks and not self._ended:
+            self._push(self._server.revision, self._bookmark(self._server.revision))
 
-    def finish(self) -> None:
-        """End the stream: what it shows is no longer served."""
+    def finish(self, why: str = "its resource is no longer served") -> None:
+        """End the stream cleanly. What is held back is not sent."""
         if not self._ended:
-            self._end()
+            self._end(why)
+
+    def reset(self, why: str) -> None:
+        """Break the connection off: whatever was still to be sent is lost."""
+        if not self._ended:
+            self._is_reset = True
+            self._end(why)
+
+    # -- held back ----------------------------------------------------------------------------------------------------
+
+    @property
+    def held(self) -> int:
+        """How many events are held back."""
+        return 0 if self._gate is None else self._gate.held
+
+    def gated(self, make: MakeGate) -> Gate[bytes]:
+        """The gate that the events go through from now on, made where there is none."""
+        if self._gate is None:
+            self._gate = make(self._deliver)
+        return self._gate
 
     def shows(self, group: str, plural: str) -> bool:
-        kind = self._resource.kind
+        kind = self.resource.kind
         return not self._ended and kind.plural == plural and kind.group == group
 
     # -- feeding ----------------------------------------------------------------------------------------------------
 
     def _start(self) -> None:
-        options, kind = self._options, self._resource.kind
-        first: list[bytes] = []
-        if options.since > 0 and not options.end_bookmark:
-            past = changes_since(self._server, kind, options.since)
+        options, kind, as_of = self.options, self.resource.kind, self._terms.as_of
+        since = options.since
+        if since > 0 and not options.end_bookmark:
+            past = None if self._terms.expired else changes_since(self._server, kind, since)
             if past is None:
-                self._push(self._error(f"too old resource version: {options.since} ({self._server.revision})"))
-                self._end()
+                self._fail(f"too old resource version: {since} ({self._server.revision})", "its start was gone")
                 return
-            for revision in past:
-                first += self._lines(revision)
-                revision.told = None
-            self._floor = options.since
+            self._begin([], past)
+            self._floor = since
         elif options.initial:
-            objects, _ = self._server.list(
-                kind, options.namespace, label_selector=options.labels, field_selector=options.fields
-            )
-            first = [self._line("ADDED", obj) for obj in objects]
-            if options.end_bookmark and options.bookmarks:
-                first.append(self._bookmark({INITIAL_EVENTS_END: "true"}))
-        if first:
-            self._pending.append(b"".join(first))
+            if as_of is None:
+                objects, _ = self._server.list(
+                    kind, options.namespace, label_selector=options.labels, field_selector=options.fields
+                )
+                self._begin(objects, ())
+            else:
+                self._begin(self._objects_at(as_of), changes_since(self._server, kind, as_of) or ())
         self._unsubscribe = self._server.subscribe(self._committed, kind)
+
+    def _objects_at(self, revision: int) -> list[Object]:
+        """What this watch begins with where its cache has stopped at a revision, which the log still reaches."""
+        objects = objects_at(self._server, self.resource.kind, self.options.namespace, revision) or []
+        return objects if self._matches is None else [obj for obj in objects if self._matches(obj)]
+
+    def _begin(self, objects: Iterable[Object], past: Iterable[Revision]) -> None:
+        """Tell what is there, then the changes since."""
+        options, current, as_of = self.options, self._server.revision, self._terms.as_of
+        shown = current if as_of is None else as_of  # the revision of `objects`
+        first = [(shown, self._line("ADDED", obj)) for obj in objects]
+        wants_end = options.end_bookmark and options.bookmarks
+        reached = current if options.at_least is None else options.at_least
+        if wants_end and reached <= shown:
+            first.append((shown, self._bookmark(shown, {INITIAL_EVENTS_END: "true"})))
+        for revision in past:
+            first += [(revision.revision, line) for line in self._lines(revision)]
+            revision.told = None
+        if wants_end and reached > shown:
+            first.append((current, self._bookmark(current, {INITIAL_EVENTS_END: "true"})))
+        self.events += len(first) - wants_end
+        if self._gate is not None:
+            for at, line in first:
+                self._gate.send(at, line)
+        elif first:
+            self._pending.append(b"".join(line for _, line in first))
 
     def _committed(self, revision: Revision) -> None:
         if self._ended or revision.revision <= self._floor:
@@ -170,16 +230,16 @@ class WatchStream:
         lines = self._lines(revision)
         if not lines:
             return
-        if len(self._pending) >= PENDING_EVENTS_MAX:
-            self._push(self._error("the watch did not keep up with the changes"))
-            self._end()
+        if len(self._pending) + self.held >= PENDING_EVENTS_MAX:
+            self._fail("the watch did not keep up with the changes", "it did not keep up")
             return
         for line in lines:
-            self._push(line)
+            self.events += 1
+            self._push(revision.revision, line)
 
     def _lines(self, revision: Revision) -> Iterable[bytes]:
         """The events that a revision is to this watch: none or one."""
-        if self._options.namespace is not None and revision.namespace != self._options.namespace:
+        if self.options.namespace is not None and revision.namespace != self.options.namespace:
             return ()
         event = revision.type
         if self._matches is None:
@@ -198,18 +258,18 @@ class WatchStream:
         return (self._line("DELETED", {**before, "metadata": metadata}),)
 
     def _revision_line(self, event: str, revision: Revision) -> bytes:
-        if self._raw and revision.kind.version == self._resource.kind.version:
+        if self._raw and revision.kind.version == self.resource.kind.version:
             told = revision.told
             if told is None or not told.startswith(_LINE[event]):
                 told = revision.told = b"".join((_LINE[event], revision.data, b"}\n"))
             return told
-        return self._line(event, self._server.shown(self._resource.kind, revision))
+        return self._line(event, self._server.shown(self.resource.kind, revision))
 
     def _line(self, event: str, obj: Object) -> bytes:
-        obj = in_version(self._resource.kind, obj)
+        obj = in_version(self.resource.kind, obj)
         if self._raw:
             return b"".join((_LINE[event], orjson.dumps(obj), b"}\n"))
-        shaped = shaped_object(self._form, self._resource, obj, now_s=self._now_s(), include=self._options.include)
+        shaped = shaped_object(self._form, self.resource, obj, now_s=self._now_s(), include=self.options.include)
         if self._form.is_table:
             # Columns come with the first event only.
             if self._table_begun:
@@ -222,11 +282,11 @@ class WatchStream:
             return encode_event(event, shaped)
         return b"".join((b'{"type":"', event.encode(), b'","object":', orjson.dumps(shaped), b"}\n"))
 
-    def _bookmark(self, annotations: dict[str, str] | None = None) -> bytes:
-        metadata: Object = {"resourceVersion": str(self._server.revision)}
+    def _bookmark(self, revision: int, annotations: dict[str, str] | None = None) -> bytes:
+        metadata: Object = {"resourceVersion": str(revision)}
         if annotations:
             metadata["annotations"] = annotations
-        kind = self._resource.kind
+        kind = self.resource.kind
         obj: Object = {"kind": kind.kind, "apiVersion": kind.api_version, "metadata": metadata}
         if self._form.is_table:
             obj = table((), (), now_s=0, metadata=metadata, version=self._form.version)
@@ -234,27 +294,32 @@ class WatchStream:
             obj.update(kind="PartialObjectMetadata", apiVersion=f"meta.k8s.io/{self._form.version}")
         return self._event("BOOKMARK", obj)
 
-    def _error(self, message: str) -> bytes:
-        """The event that tells a client to list again."""
-        return self._event("ERROR", expired(message).status())
+    def _fail(self, message: str, why: str) -> None:
+        """The event that tells a client to list again, and the end."""
+        self._deliver(self._event("ERROR", expired(message).status()))
+        self._end(why)
 
-    def _push(self, line: bytes) -> None:
+    def _push(self, revision: int, line: bytes) -> None:
+        if self._gate is None:
+            self._deliver(line)
+        else:
+            self._gate.send(revision, line)
+
+    def _deliver(self, line: bytes) -> None:
         self._pending.append(line)
         self._wake()
 
-    def _end(self) -> None:
-        self._ended = True
-        self._unsubscribe()
+    def _end(self, why: str) -> None:
+        self._stop(why)
         self._pending.append(None)
         self._wake()
 
-
-def changes_since(server: ApiServer, kind: Kind, revision: int) -> list[Revision] | None:
-    """The later changes of a kind, whatever version it is stored in; None where the log no longer reaches back."""
-    changes: Sequence[Revision] | None = server.store.since(revision)
-    if changes is None:
-        return None
-    return [entry for entry in changes if entry.kind.plural == kind.plural and entry.kind.group == kind.group]
+    def _stop(self, why: str) -> None:
+        self._ended = True
+        self.how_ended, self.dropped = why, self.held
+        self._unsubscribe()
+        if self._gate is not None:
+            self._gate.close()
 
 
 def _nobody() -> None:

@@ -104,6 +104,10 @@ def _on_world(lab: Lab, command: dict[str, Any]) -> Any:
         from labsim.lab.getting import get_objects
 
         return get_objects(lab, str(command["kind"]), str(command.get("name") or ""))
+    if verb == "hub":
+        from labsim.lab.hub_faults import carry_hub_command
+
+        return carry_hub_command(lab.clients, command)
     if verb == "scale":
         return _scale(lab, str(command["nodePool"]), int(command["replicas"]))
     if verb in ("boot", "reboot", "stop"):

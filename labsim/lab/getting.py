@@ -23,7 +23,7 @@ def get_objects(lab: Lab, kind: str, name: str = "") -> dict[str, Any]:
     kind: what kubectl takes (agents, agent, Agent, nodepools, np, machines.cluster.x-k8s.io). name: only that one.
     """
     api = KubeHttp(lab.world.hub, authenticate=lambda request: ADMIN)
-    resource = _resource(api, kind)
+    resource = resource_named(api, kind)
     namespaced = resource.kind.namespaced
     table = _answer(api, _request(resource, AS_TABLE))
     objects = _answer(api, _request(resource, "application/json"))["items"]
@@ -54,7 +54,7 @@ def _printed(cell: Any) -> str:
     return "" if cell is None else str(cell)
 
 
-def _resource(api: KubeHttp, wanted: str) -> Resource:
+def resource_named(api: KubeHttp, wanted: str) -> Resource:
     """The resource that a person means: plural, singular, kind or short name, and `.group` where that is not enough."""
     word, _, group = wanted.lower().partition(".")
     known: set[str] = set()

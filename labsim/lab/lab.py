@@ -17,6 +17,7 @@ from labsim.guest.effects import ConnectionFailed, HttpAnswer
 from labsim.guest.effects import Http as GuestHttp
 from labsim.history import History, masked
 from labsim.hub.client import DirectClient, HubClient, OutsideHub
+from labsim.hub.embedded.clients import HubClients
 from labsim.kube.store import Revision
 from labsim.lab import objects
 from labsim.lab.assembly import add_components, hosted_cluster_objects
@@ -100,6 +101,7 @@ class Lab:
         )
         self.entropy: Entropy = self.world.entropy.child("lab")
         self.hub: HubClient = options.hub.client() if options.hub else DirectClient(self.world.hub)
+        self.clients = _clients_of(self.world)
         self.started_s = self.world.now()
         self._specs: dict[str, MachineSpec] = {}
         self._infra_env_of: dict[str, InfraEnvSpec] = {}
@@ -348,6 +350,20 @@ def _body_of(response: Response) -> bytes:
             break
         parts.append(chunk)
     return b"".join(parts)
+
+
+def _clients_of(world: World) -> HubClients | None:
+    """Who uses the world's own hub; of a hub outside the process nobody here can know."""
+    if world.hub_in_process is None:
+        return None
+    return HubClients(
+        server=world.hub_in_process,
+        scheduler=world.queue,
+        entropy=world.entropy,
+        history=world.history,
+        act=world.act,
+        informers=world.engine.hub_informers,
+    )
 
 
 class _Acting:

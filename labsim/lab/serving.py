@@ -52,7 +52,7 @@ class Serving:
         self._lab = lab
         if lab.world.hub_in_process is not None:
             hub = lab.world.hub_in_process
-            self._hub = KubeHttp(hub, authenticate=self._authenticate, account_key=os_random(32))
+            self._hub = KubeHttp(hub, authenticate=self._authenticate, account_key=os_random(32), seam=lab.clients)
         lab.world.history.hide([self.admin_token])
         lab.world.fabric.on_publish.append(self._published)
         lab.world.fabric.on_withdraw.append(self._withdrawn)
@@ -79,27 +79,15 @@ class Serving:
             return self._component(request, IMAGE_SERVICE_NAME)
         if self._hub is None:
             return Response(status=404, body=b"the hub of this lab is a cluster of its own\n")
-        history = self._lab.world.history
         if request.method not in ("GET", "HEAD"):
-            history.record("input", what=f"{request.method} {request.path}", client=_program(request))
-        engine = self._lab.world.engine
-        acting, engine.acting = engine.acting, f"outside/{request.client}"
-        try:
-            response = self._audit.on(request, self._hub.handle(request))
-        finally:
-            engine.acting = acting
-        if history.wants("request"):
-            history.record(
-                "request",
-                client=_program(request),
-                connection=request.client,
-                service="hub",
-                owner="hub",
-                method="WATCH" if response.stream is not None and request.param("watch") else request.method,
-                path=request.path,
-                status=response.status,
-            )
-        return response
+            program = request.headers.get("user-agent", "")
+            self._lab.world.history.record("input", what=f"{request.method} {request.path}", client=program)
+        assert self._lab.clients is not None
+        return self._lab.clients.handle(request, self._answered)
+
+    def _answered(self, request: Request) -> Response:
+        assert self._hub is not None
+        return self._audit.on(request, self._hub.handle(request))
 
     def _component(self, request: Request, name: str) -> Response | Future[Response]:
         lab = self._lab
@@ -153,11 +141,6 @@ class Serving:
         port = self._ports.pop((endpoint.host, endpoint.port), None)
         if port is not None:
             self.edge.close_listener(port)
-
-
-def _program(request: Request) -> str:
-    """What a client calls itself."""
-    return request.headers.get("user-agent", "")
 
 
 def loopback_port_is_free(port: int) -> bool:

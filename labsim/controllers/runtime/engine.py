@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 from labsim.clock import Scheduler
@@ -155,6 +155,11 @@ class Engine:
         """Let every controller that follows hosted clusters follow this one too."""
         for actor, watch, queue in self._hosted_watches:
             self._follow(server, actor, watch, queue, owner)
+
+    def hub_informers(self) -> Iterator[tuple[str, Informer]]:
+        """The watches of the hub, each with its component."""
+        for (component, _, _), informer in self._informers.get(self._hub, {}).items():
+            yield component, informer
 
     @property
     def is_idle(self) -> bool:

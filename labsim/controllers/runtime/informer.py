@@ -10,6 +10,7 @@ from labsim.controllers.runtime.effects import Key, Watch, own_key
 from labsim.controllers.runtime.hub import HubServer
 from labsim.controllers.runtime.queue import WorkQueue
 from labsim.entropy import Delays
+from labsim.kube.gate import Gate
 from labsim.kube.store import Revision
 from labsim.model.kinds import Kind
 from labsim.model.objects import Object
@@ -58,16 +59,18 @@ class Informer:
     it follows.
     """
 
-    __slots__ = ("_arriving", "_delays", "_followers", "_last_s", "_scheduler", "_sieve", "cache")
+    __slots__ = ("_arriving", "_delays", "_followers", "_gate", "_last_s", "_scheduler", "_sieve", "cache", "kind")
 
     def __init__(
         self, scheduler: Scheduler, delays: Delays, server: HubServer, kind: Kind, sieve: Sieve | None = None
     ) -> None:
+        self.kind = kind
         self.cache = Cache()
         self._scheduler = scheduler
         self._delays = delays
         self._sieve = sieve
         self._followers: list[Follower] = []
+        self._gate: Gate[Revision] | None = None
         self._last_s = 0.0
         self._arriving: list[_Change] | None = None  # what arrives at _last_s; None once that has been
         for obj in server.follow(kind, self._committed):
@@ -80,7 +83,19 @@ class Informer:
             follower.hear("ADDED", namespace, name, None, obj)
         self._followers.append(follower)
 
+    def gated(self, make: Callable[[Callable[[Revision], None]], Gate[Revision]]) -> Gate[Revision]:
+        """The gate that the changes go through from now on, made where there is none."""
+        if self._gate is None:
+            self._gate = make(self._take)
+        return self._gate
+
     def _committed(self, revision: Revision) -> None:
+        if self._gate is None:
+            self._take(revision)
+        else:
+            self._gate.send(revision.revision, revision)
+
+    def _take(self, revision: Revision) -> None:
         if self._sieve is not None and revision.type == "MODIFIED":
             before = revision.previous_object
             if before is not None and not self._sieve(before, revision.object):

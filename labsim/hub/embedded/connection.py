@@ -11,7 +11,9 @@ import collections
 import http
 import logging
 import re
+import socket
 import ssl
+import struct
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Protocol, cast, runtime_checkable
@@ -163,6 +165,13 @@ class Connection(asyncio.Protocol):
         """Close without waiting for what is still to be sent."""
         self._transport.abort()
 
+    def _reset(self) -> None:
+        """Let the peer meet a reset, as where a network has dropped the connection."""
+        sock: socket.socket | None = self._transport.get_extra_info("socket")
+        if sock is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._transport.abort()
+
     # -- httptools ----------------------------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
@@ -282,6 +291,9 @@ class Connection(asyncio.Protocol):
     def _answered(self, done: Future[Response], request: Request) -> None:
         try:
             response = done.result()
+        except ConnectionResetError:  # what answers it wants the client to get nothing
+            self._reset()
+            return
         except BaseException as problem:
             log.error("%s %s failed", request.method, request.path, exc_info=problem)
             response = refusal(500, "InternalError", f"Internal error occurred: {type(problem).__name__}")
@@ -384,7 +396,11 @@ class Connection(asyncio.Protocol):
 
     def _pump_stream(self, stream: BodyStream) -> None:
         while self._writable and not self._transport.is_closing():
-            data = stream.read()
+            try:
+                data = stream.read()
+            except ConnectionResetError:
+                self._reset()
+                return
             if data is None:
                 if self._chunked:
                     self._transport.write(b"0\r\n\r\n")

@@ -34,11 +34,12 @@ def test_each_request_is_told_with_program_connection_and_what_it_came_to(tmp_pa
             )
     finally:
         serving.close()
-    told = [(line["client"], line["connection"], line["method"], line["path"], line["status"]) for line in lines]
-    assert told == [
-        ("manager/v0", "127.0.0.1:9", "GET", NAMESPACES, 200),
-        ("manager/v0", "127.0.0.1:9", "WATCH", NAMESPACES, 200),
-        ("manager/v0", "127.0.0.1:9", "POST", NAMESPACES, 400),
-        ("", "127.0.0.1:9", "GET", NAMESPACES, 403),
+    names = ("client", "connection", "user", "method", "verb", "path", "status")
+    connection, admin = "127.0.0.1:9", "system:admin"
+    assert [tuple(line[name] for name in names) for line in lines] == [
+        ("manager/v0", connection, admin, "GET", "list", NAMESPACES, 200),
+        ("manager/v0", connection, admin, "WATCH", "watch", NAMESPACES, 200),
+        ("manager/v0", connection, admin, "POST", "create", NAMESPACES, 400),
+        ("", connection, "system:anonymous", "GET", "get", NAMESPACES, 403),
     ]
     assert serving.admin_token not in str(lines)
