@@ -12,6 +12,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from labsim.cli.hub_faults import fault_app
+from labsim.cli.iso_commands import iso_app
 from labsim.cli.outcome import carried_out
 from labsim.cli.output import Format, print_document
 from labsim.errors import ExitCode, UsageError
@@ -24,7 +25,6 @@ app = typer.Typer(
     rich_markup_mode=None,  # help in plain text is there in half the time
     help="A discovery-ISO agent lab, simulator and test harness for hosted control planes on the Agent platform.",
 )
-iso_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Build, embed and inspect discovery ISOs.")
 app.add_typer(iso_app, name="iso")
 hub_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The embedded hub: by itself, and its clients.")
 app.add_typer(hub_app, name="hub")
@@ -334,31 +334,6 @@ def clients(lab: LabName = "", output: Output = Format.TABLE) -> None:
     from labsim.cli.hub_faults import show_clients
 
     show_clients(lab, output)
-
-
-@iso_app.command()
-def build(
-    output_file: Annotated[Path, typer.Argument(help="The ISO to write.")],
-    kernel: Annotated[Path | None, typer.Option(help="A kernel image; the machine's own by default.")] = None,
-    modules: Annotated[Path | None, typer.Option(help="Its modules' folder.")] = None,
-    ignition: Annotated[Path | None, typer.Option(help="An Ignition file to embed.")] = None,
-) -> None:
-    """Build a hybrid discovery ISO that boots as CD and as disk."""
-    from labsim.cli.iso import build_iso_file
-
-    raise typer.Exit(build_iso_file(output_file, kernel=kernel, modules=modules, ignition=ignition))
-
-
-@iso_app.command()
-def inspect(
-    file: Annotated[Path, typer.Argument(help="Any discovery ISO.")],
-    output: Output = Format.TABLE,
-    show_secrets: Annotated[bool, typer.Option("--show-secrets", help="Do not mask tokens.")] = False,
-) -> None:
-    """Show what a discovery ISO holds."""
-    from labsim.cli.iso import inspect_iso_file
-
-    raise typer.Exit(inspect_iso_file(file, output=output, show_secrets=show_secrets))
 
 
 def _command(lab: str, command: dict[str, Any]) -> None:

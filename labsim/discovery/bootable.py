@@ -14,6 +14,7 @@ from labsim.discovery.compression import gzip_fixed
 from labsim.discovery.initramfs import build_initramfs, inputs_digest
 from labsim.discovery.iso import IsoContent, write_bootable_iso
 from labsim.discovery.kernel import KernelFiles, find_kernel
+from labsim.edge_time import real_s
 from labsim.errors import LabError, system_errors
 
 # Measured under software emulation, QEMU start to the guest's program: none 6.6 s, zstd 6.8 s, gzip 6.0 s, lz4 5.8 s.
@@ -38,15 +39,16 @@ def bootable_base_image(
     files = find_kernel(kernel, modules)
     identity = f"{inputs_digest(files, python)} {version} {rootfs_url}"
     path = cache / f"base-{hashlib.sha256(identity.encode()).hexdigest()[:24]}.iso"
-    if not path.exists():
-        try:
+    try:
+        if not path.exists():
             cache.mkdir(parents=True, exist_ok=True)
             with _only_one(cache / f"{path.name}.lock"):
                 if not path.exists():
                     _build(path, files, python, version, rootfs_url)
-        except OSError as error:
-            hint = "is there space left on the disk, and may you write there?"
-            raise LabError(f"cannot make {path}: {error.strerror or error}", hint=hint) from error
+        os.utime(path, (real_s(), path.stat().st_mtime))  # used now: a prune takes what was used longest ago
+    except OSError as error:
+        hint = "is there space left on the disk, and may you write there?"
+        raise LabError(f"cannot make {path}: {error.strerror or error}", hint=hint) from error
     return BaseImage(path=path, version=version)
 
 

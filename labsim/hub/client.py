@@ -92,3 +92,8 @@ class OutsideHub(Protocol):
     def admit(self, hooks: Sequence[AdmissionHook]) -> None:
         """After `connect`: what the lab's writes have to pass, as webhooks would."""
         ...
+
+    def image_authorities(self) -> str:
+        """What vouches for the image service that somebody runs on this hub (PEM), beside the system's authorities.
+        By any thread."""
+        ...

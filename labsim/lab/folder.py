@@ -8,8 +8,9 @@ from typing import Any
 
 import orjson
 
-from labsim.errors import LabError, system_errors
+from labsim.errors import LabError, UsageError, system_errors
 from labsim.machines.marked_folder import delete_marked_folder
+from labsim.model.quantities import parse_size_bytes
 
 LAB_FILE = "lab.json"
 LAB_FOLDER = "lab"  # of a run, in its run directory: gone when the run ends
@@ -17,6 +18,8 @@ SOCKET = "control.sock"
 LEDGER = "ledger.jsonl"
 KUBECONFIG = "kubeconfig"
 LOG = "lab.log"
+CACHE_LIMIT = "LABSIM_CACHE_LIMIT"
+DEFAULT_CACHE_LIMIT_BYTES = 20 << 30
 
 
 def labs_root(environment: dict[str, str] | None = None) -> Path:
@@ -30,6 +33,18 @@ def cache_root(environment: dict[str, str] | None = None) -> Path:
     """`$XDG_CACHE_HOME/labsim`, or `~/.cache/labsim`: what can be made again, shared by all labs of the user."""
     known = os.environ if environment is None else environment
     return Path(known.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")) / "labsim"
+
+
+def cache_limit_bytes(environment: dict[str, str] | None = None) -> int:
+    """What the cache may hold: `$LABSIM_CACHE_LIMIT` (for example 50GiB), or 20 GiB. Raises UsageError."""
+    known = os.environ if environment is None else environment
+    text = known.get(CACHE_LIMIT, "")
+    if not text:
+        return DEFAULT_CACHE_LIMIT_BYTES
+    try:
+        return parse_size_bytes(text)
+    except ValueError as error:
+        raise UsageError(f"{CACHE_LIMIT}: {error}") from error
 
 
 class LabFolder:

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
-
-import orjson
 
 from labsim.clock import VIRTUAL_EPOCH_S
 from labsim.entropy import Entropy
 from labsim.errors import LabError
 from labsim.guest.effects import ConnectionFailed, HttpAnswer
 from labsim.guest.effects import Http as GuestHttp
-from labsim.history import History, masked
+from labsim.history import History
 from labsim.hub.client import DirectClient, HubClient, OutsideHub
 from labsim.hub.embedded.clients import HubClients
 from labsim.kube.store import Revision
 from labsim.lab import objects
 from labsim.lab.assembly import add_components, hosted_cluster_objects
-from labsim.lab.lab_request import LabRequest
+from labsim.lab.images import DiscoveryImages
+from labsim.lab.lab_request import LabRequest, silent
 from labsim.lab.names import VIRTUAL, Addresses
 from labsim.lab.sizes import Sizes
 from labsim.machines.driver import DiskSpec, HasConsole, MachineDriver, MachineSpec, NicSpec, Power
@@ -37,7 +35,7 @@ from labsim.model.kinds import (
     STORAGE_CLASS,
     kind_of,
 )
-from labsim.model.objects import Object, dig, name_of
+from labsim.model.objects import Object, name_of
 from labsim.model.scenario import CreateHostedClusterStep, InfraEnvSpec, LabSpec, MachineGroup
 from labsim.world.pace import Pace
 from labsim.world.world import World
@@ -51,7 +49,8 @@ class LabOptions:
     """What is chosen beside the lab's specification.
 
     folder: for ISOs, volumes and consoles; history: where its lines go; base_iso: what CIM makes its ISOs from, a plain
-    one without a kernel by default; ca_pem: what vouches for the hub's certificates in the machines.
+    one without a kernel by default; ca_pem: what vouches for the hub's certificates in the machines; talk: told what is
+    being done.
     """
 
     name: str
@@ -70,6 +69,7 @@ class LabOptions:
     driver: Callable[[Lab], MachineDriver] | None = None
     hub: OutsideHub | None = None  # a cluster that is the hub, instead of the world's own
     identity: str = ""  # what tells this lab's machines from those of every other lab on their hypervisor
+    talk: Callable[[str], None] = silent
 
     @classmethod
     def of(cls, request: LabRequest) -> LabOptions:
@@ -81,6 +81,7 @@ class LabOptions:
             sizes=request.sizes,
             history=request.history,
             history_contents=request.history_contents,
+            talk=request.talk,
         )
 
 
@@ -107,6 +108,7 @@ class Lab:
         self._infra_env_of: dict[str, InfraEnvSpec] = {}
         self._machine_by_host_id: dict[str, str] = {}
         self.options.folder.mkdir(parents=True, exist_ok=True)
+        self._images = DiscoveryImages(self, options.talk)
         add_components(self)
         self.driver: MachineDriver = options.driver(self) if options.driver else self._simulated_driver()
         self.machines_kind: str = getattr(self.driver, "name", type(self.driver).__name__)
@@ -227,48 +229,15 @@ class Lab:
         self.driver.insert_media(machine, self.discovery_iso(self._infra_env_of[machine]))
 
     def discovery_iso(self, infra_env: InfraEnvSpec) -> Path:
-        """The InfraEnv's discovery ISO as a file, downloaded from `status.isoDownloadURL` like any client does."""
-        namespace = self.namespace_of(infra_env)
-
-        def url() -> str:
-            found = self.hub.get(INFRA_ENV, namespace, infra_env.name)
-            return "" if found is None else str(dig(found, "status", "isoDownloadURL", default=""))
-
-        if not self.run_until(lambda: bool(url()), self.now() + self._iso_within_s()):
-            found = self.hub.get(INFRA_ENV, namespace, infra_env.name) or {}
-            conditions = orjson.dumps(dig(found, "status", "conditions", default=[])).decode()
-            raise LabError(
-                f"InfraEnv {namespace}/{infra_env.name} has no discovery ISO after {ISO_WITHIN_S:.0f} s",
-                hint=f"its conditions: {conditions}",
-            )
-        return self._download(url())
+        """The InfraEnv's discovery ISO as a file, from `status.isoDownloadURL` like any client has it."""
+        return self._images.file_of(infra_env, self._iso_within_s())
 
     def _iso_within_s(self) -> float:
         return self.world.pace.floor_s(ISO_WITHIN_S, ISO_REAL_FLOOR_S)
 
-    def _download(self, url: str) -> Path:
-        path = self.options.folder / "iso" / f"{hashlib.blake2b(url.encode(), digest_size=10).hexdigest()}.iso"
-        if path.exists():
-            return path
-        path.parent.mkdir(exist_ok=True)
-        response = self.fetch(url)
-        if response.status != 200:
-            raise LabError(f"the image service answered {response.status} for the discovery ISO", hint=masked(url))
-        temporary = path.with_suffix(".part")
-        try:
-            with temporary.open("wb") as file:
-                if response.stream is None:
-                    file.write(response.body)
-                else:
-                    while (chunk := response.stream.read()) is not None:
-                        file.write(chunk)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise LabError(
-                f"the discovery ISO cannot be stored: {error.strerror}", hint="free some disk space"
-            ) from error
-        temporary.replace(path)
-        return path
+    def has_changed(self) -> None:
+        """Whoever waits looks again: something that is no object and no machine is other than it was."""
+        self.world.changes += 1
 
     def fetch(self, url: str) -> Response:
         """GET a URL of this world, as its user would."""
@@ -280,7 +249,7 @@ class Lab:
 
         def answered(value: Any, error: BaseException | None) -> None:
             answers.append((value, error))
-            self.world.changes += 1
+            self.has_changed()
 
         self.world.answer(endpoint, request, answered)
         self.run_until(lambda: bool(answers), self.now() + self._iso_within_s())

@@ -15,6 +15,7 @@ from labsim.hub.embedded.kubeconfig import write_private
 from labsim.hub.plain import definitions
 from labsim.hub.plain.client import PlainClient
 from labsim.hub.plain.connection import ClusterAccess, ClusterConnection
+from labsim.hub.plain.image_of import image_authorities
 from labsim.hub.plain.in_world_time import InWorldTime
 from labsim.hub.plain.marks import new_lab_id
 from labsim.hub.plain.scope import Scope
@@ -75,6 +76,9 @@ class PlainHub:
 
     def admit(self, hooks: Sequence[AdmissionHook]) -> None:
         self._connected.admission.extend(hooks)
+
+    def image_authorities(self) -> str:
+        return image_authorities(self._connection)
 
     def close(self) -> None:
         """End its watches and requests; nothing is removed."""

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 
 from labsim.edge_time import real_s
+from labsim.errors import system_errors
 from labsim.hub.client import OutsideHub
 from labsim.lab.folder import cache_root
 from labsim.lab.lab import Lab, LabOptions
@@ -34,6 +35,7 @@ def open_libvirt_lab(spec: LabSpec, request: LabRequest, outside: OutsideHub | N
     """A lab of virtual machines. The hypervisor is asked first, then the base ISO is built (or found in the cache),
     and there must be room for the disks: what cannot work is refused before anything is made."""
     from labsim.discovery.bootable import bootable_base_image
+    from labsim.discovery.iso_cache import own_file
     from labsim.lab.ledger import Ledger
     from labsim.machines.libvirt.driver import LibvirtDriver, lab_mark
     from labsim.machines.libvirt.preflight import check_hypervisor, check_room
@@ -41,8 +43,12 @@ def open_libvirt_lab(spec: LabSpec, request: LabRequest, outside: OutsideHub | N
     uri = request.connect or SESSION_URI
     check_hypervisor(uri)
     request.talk("preparing the bootable base image")
-    base_iso = bootable_base_image(cache_root()).path
-    check_room(request.folder, base_iso, sum(group.count for group in spec.machines))
+    built = bootable_base_image(cache_root()).path
+    check_room(request.folder, built, sum(group.count for group in spec.machines))
+    base_iso = request.folder / built.name
+    with system_errors(f"writing {base_iso}"):
+        request.folder.mkdir(parents=True, exist_ok=True)
+        own_file(built, base_iso)  # the cache may be pruned while the lab lives
     journal = Ledger(request.ledger)
     request = request.at_speed(DEFAULT_VM_SPEED)
 

@@ -110,6 +110,12 @@ class ClusterConnection:
         found: Object = decoded
         return found
 
+    @property
+    def ca_pem(self) -> str:
+        """The authorities that the kubeconfig names; "" where the system's are meant."""
+        file = self._configuration.ssl_ca_cert
+        return Path(file).read_text() if file else ""
+
     def text(self, path: str) -> str:
         """A GET whose answer is no JSON (health, version)."""
         response = self._send("GET", path, None, None, JSON, REQUEST_TIMEOUT_S, stream=False)

@@ -1,116 +1,202 @@
-"""Downloads: resumed after a break, checked by length, named by content."""
+"""Downloads from a real HTTPS server that breaks off, lies, changes its mind, refuses and drips."""
 
 from __future__ import annotations
 
-import hashlib
-import http.server
-import threading
+import resource
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from image_server import MONDAY, TUESDAY, ImageServer, serving
 
-from labsim.discovery.download import TRIES, DownloadFailed, download_iso
-from labsim.entropy import Entropy
+from labsim.discovery.download import DownloadFailed, Patience, Trust, Version, download
+from labsim.errors import LabError
 
-CONTENT = Entropy(7).bytes("iso", 100_000)
-
-
-class ImageServer:
-    """Serves one image by range; `breaks` says after how many bytes each next answer breaks off."""
-
-    def __init__(self) -> None:
-        self.content = CONTENT
-        self.breaks: list[int] = []
-        self.statuses: list[int] = []
-        self.ranges: list[str] = []
-        self.version = "Mon, 24 Aug 2026 10:00:00 GMT"
-        image = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def log_message(self, format: str, *args: Any) -> None:
-                del format, args
-
-            def do_GET(self) -> None:
-                wanted = self.headers.get("Range", "")
-                image.ranges.append(wanted)
-                if image.statuses:
-                    self.send_error(image.statuses.pop(0))
-                    return
-                whole = not wanted or self.headers.get("If-Range", image.version) != image.version
-                start = 0 if whole else int(wanted.removeprefix("bytes=").rstrip("-"))
-                data = image.content[start:]
-                self.send_response(200 if whole else 206)
-                self.send_header("Last-Modified", image.version)
-                self.send_header("Content-Length", str(len(data)))
-                if not whole:
-                    self.send_header("Content-Range", f"bytes {start}-{len(image.content) - 1}/{len(image.content)}")
-                self.end_headers()
-                self.wfile.write(data[: image.breaks.pop(0)] if image.breaks else data)
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/byapikey/secret-token/4.18/x86_64/full.iso?a=secret-too"
-        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
-        self.thread.start()
+QUICK = Patience(tries=3, timeout_s=5.0, first_pause_s=0.0, longest_pause_s=0.0)
 
 
 @pytest.fixture
-def image() -> Iterator[ImageServer]:
-    made = ImageServer()
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
-    made.thread.join()
+def image(tmp_path: Path) -> Iterator[ImageServer]:
+    with serving(tmp_path) as made:
+        yield made
 
 
-def fetch(image: ImageServer, cache: Path) -> Path:
-    return download_iso(image.url, cache, first_pause_s=0.0)
+def fetch(
+    image: ImageServer, part: Path, known: Version | None = None, patience: Patience = QUICK, trust: Trust | None = None
+) -> Version | None:
+    return download(
+        image.url, part, known=known, trust=trust or Trust(ca_pem=image.authority.ca_pem), patience=patience
+    )
 
 
-def test_a_download_is_named_by_its_content(image: ImageServer, tmp_path: Path) -> None:
-    path = fetch(image, tmp_path)
-    assert path.name == f"sha256-{hashlib.sha256(CONTENT).hexdigest()}.iso"
-    assert path.read_bytes() == CONTENT
-    assert fetch(image, tmp_path) == path
-    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+def ranges(image: ImageServer) -> list[str]:
+    return [request.get("range", "") for request in image.requests]
 
 
 def test_a_broken_download_goes_on_where_it_stopped(image: ImageServer, tmp_path: Path) -> None:
     image.breaks = [30_000, 20_000]
-    assert fetch(image, tmp_path).read_bytes() == CONTENT
-    assert image.ranges == ["", "bytes=30000-", "bytes=50000-"]
+    fetch(image, tmp_path / "part")
+    assert (tmp_path / "part").read_bytes() == image.content
+    assert ranges(image) == ["", "bytes=30000-", "bytes=50000-"]
+    assert image.requests[1]["if-range"] == MONDAY
 
 
-def test_an_image_that_changed_meanwhile_starts_again(image: ImageServer, tmp_path: Path) -> None:
+def test_a_later_process_goes_on_with_what_an_earlier_one_left(image: ImageServer, tmp_path: Path) -> None:
+    image.breaks = [30_000, 0, 0, 0, 0]
+    with pytest.raises(DownloadFailed, match="30000 of 350208 bytes came"):
+        fetch(image, tmp_path / "part")
+    image.breaks, image.requests = [], []
+    fetch(image, tmp_path / "part")
+    assert ranges(image) == ["bytes=30000-"]
+    assert (tmp_path / "part").read_bytes() == image.content
+
+
+def test_the_server_may_ignore_the_range(image: ImageServer, tmp_path: Path) -> None:
+    image.breaks, image.ignores_range = [30_000], True
+    fetch(image, tmp_path / "part")
+    assert (tmp_path / "part").read_bytes() == image.content
+
+
+def test_progress_says_how_much_is_there_and_how_much_it_will_be(image: ImageServer, tmp_path: Path) -> None:
+    told: list[tuple[int, int | None]] = []
+    image.breaks, image.ignores_range = [30_000], True
+    download(
+        image.url,
+        tmp_path / "part",
+        trust=Trust(ca_pem=image.authority.ca_pem),
+        patience=QUICK,
+        progress=lambda done, total: told.append((done, total)),
+    )
+    size = len(image.content)
+    assert told[0] == (0, size)
+    assert (30_000, size) in told
+    assert told[-1] == (size, size)
+
+
+def test_tries_that_bring_something_do_not_count(image: ImageServer, tmp_path: Path) -> None:
+    image.breaks = [20_000] * (3 * QUICK.tries)
+    fetch(image, tmp_path / "part")
+    assert (tmp_path / "part").read_bytes() == image.content
+
+
+@pytest.mark.parametrize("tells_version", [True, False])
+def test_an_image_that_changes_between_two_ranges_is_not_mixed(
+    image: ImageServer, tmp_path: Path, tells_version: bool
+) -> None:
+    old, new = image.content, image.content[::-1]
+
+    def change() -> None:
+        image.content = new
+        if tells_version:
+            image.last_modified = TUESDAY
+
     image.breaks = [30_000]
-    first = image.version
+    if not tells_version:
+        image.date = image.last_modified  # changed in the very second of the answer: it may change again in it
+    image.on_request[2] = change
+    fetch(image, tmp_path / "part")
+    assert (tmp_path / "part").read_bytes() == new != old
 
-    class Changing(list[str]):
-        def append(self, wanted: str) -> None:
-            super().append(wanted)
-            if len(self) == 2:
-                image.version, image.content = "Mon, 24 Aug 2026 11:00:00 GMT", CONTENT[::-1]
 
-    image.ranges = Changing()
-    assert fetch(image, tmp_path).read_bytes() == CONTENT[::-1]
-    assert image.version != first
+def test_a_range_of_another_image_is_not_taken(image: ImageServer, tmp_path: Path) -> None:
+    """A server that knows no If-Range sends the rest of what it has now."""
+    new = image.content[::-1]
+
+    def change() -> None:
+        image.content, image.last_modified = new, TUESDAY
+        image.etag = image.requests[-1]["if-range"]  # whatever it was, it is the same to this server
+
+    image.breaks = [30_000]
+    image.on_request[2] = change
+    fetch(image, tmp_path / "part")
+    assert (tmp_path / "part").read_bytes() == new
+
+
+def test_a_length_that_never_comes_is_an_error(image: ImageServer, tmp_path: Path) -> None:
+    image.length_lie = 10
+    with pytest.raises(DownloadFailed, match=r"in \d tries: (350208 of 350218 bytes came|the image changed)"):
+        fetch(image, tmp_path / "part")
+
+
+def test_an_unchanged_image_transfers_nothing(image: ImageServer, tmp_path: Path) -> None:
+    known = fetch(image, tmp_path / "part")
+    sent = image.sent_bytes
+    assert fetch(image, tmp_path / "again", known) is None
+    assert image.sent_bytes == sent
+    image.last_modified = TUESDAY
+    changed = fetch(image, tmp_path / "again", known)
+    assert changed is not None
+    assert changed.last_modified == TUESDAY
+    assert (tmp_path / "again").read_bytes() == image.content
 
 
 def test_a_passing_trouble_is_waited_out(image: ImageServer, tmp_path: Path) -> None:
     image.statuses = [503, 502]
-    assert fetch(image, tmp_path).read_bytes() == CONTENT
+    fetch(image, tmp_path / "part")
+    assert (tmp_path / "part").read_bytes() == image.content
 
 
 def test_giving_up_tells_no_token(image: ImageServer, tmp_path: Path) -> None:
-    image.statuses = [503] * TRIES
-    with pytest.raises(DownloadFailed, match=f"in {TRIES} tries: status 503") as caught:
-        fetch(image, tmp_path)
+    image.statuses = [503] * 10
+    with pytest.raises(DownloadFailed, match=f"in {QUICK.tries} tries: status 503") as caught:
+        fetch(image, tmp_path / "part")
     assert "secret" not in str(caught.value)
-    image.statuses = [401]
-    with pytest.raises(DownloadFailed, match="status 401") as caught:
-        fetch(image, tmp_path)
+    assert len(image.requests) == QUICK.tries
+    image.statuses, image.requests = [401], []
+    with pytest.raises(DownloadFailed, match=r"/byapikey/\*\*\*/4.18/x86_64/full.iso: status 401") as caught:
+        fetch(image, tmp_path / "part")
     assert "secret" not in str(caught.value)
     assert "InfraEnv" in caught.value.hint
+    assert len(image.requests) == 1
     with pytest.raises(DownloadFailed, match="no http or https"):
-        download_iso("file:///etc/passwd", tmp_path)
+        download("file:///etc/passwd", tmp_path / "part")
+
+
+def test_a_server_that_drips_is_given_up_on(image: ImageServer, tmp_path: Path) -> None:
+    image.drip_s = 0.01
+    impatient = Patience(tries=1, first_pause_s=0.0, slow_after_s=0.2, slowest_bytes_s=100_000)
+    with pytest.raises(DownloadFailed, match=r"only \d+ bytes came"):
+        fetch(image, tmp_path / "part", patience=impatient)
+
+
+def test_a_server_that_says_nothing_is_given_up_on(image: ImageServer, tmp_path: Path) -> None:
+    image.drip_s = 3.0
+    with pytest.raises(DownloadFailed, match="timed out"):
+        fetch(image, tmp_path / "part", patience=Patience(tries=1, timeout_s=0.2, first_pause_s=0.0))
+
+
+def test_only_the_authority_of_the_hub_is_trusted(image: ImageServer, tmp_path: Path) -> None:
+    with pytest.raises(DownloadFailed, match="CERTIFICATE_VERIFY_FAILED") as caught:
+        fetch(image, tmp_path / "part", trust=Trust())
+    assert "--ca" in caught.value.hint
+    assert image.requests == []
+
+
+def test_a_name_that_only_the_lab_knows_is_reached_at_its_address(image: ImageServer, tmp_path: Path) -> None:
+    trust = Trust(ca_pem=image.authority.ca_pem, resolve_to=("127.0.0.1", image.port))
+    download("https://images.hub.test/full.iso", tmp_path / "part", trust=trust, patience=QUICK)
+    assert (tmp_path / "part").read_bytes() == image.content
+    assert image.requests[0]["host"] == "images.hub.test"
+
+
+def test_an_image_that_the_disk_cannot_hold_is_refused_at_once(
+    image: ImageServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    with pytest.raises(LabError, match=r"the image has 342 KiB; 1000 B are free in") as caught:
+        fetch(image, tmp_path / "part")
+    assert "prune" in caught.value.hint
+
+
+def test_a_disk_that_fills_up_is_an_error_and_is_not_kept_full(image: ImageServer, tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(LabError, match=r"storing the image in .*: File too large"):
+            fetch(image, tmp_path / "part")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (tmp_path / "part").stat().st_size == 0
+    assert len(image.requests) == 1
