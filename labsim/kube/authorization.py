@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from labsim.kube.errors import ApiError
 from labsim.kube.server import ApiServer
+from labsim.kube.short_texts import SHORT
 from labsim.kube.users import User
 from labsim.model.kinds import CLUSTER_ROLE, CLUSTER_ROLE_BINDING, ROLE, ROLE_BINDING
 from labsim.model.objects import Object
@@ -92,13 +93,20 @@ _DEFAULT_ROLES: dict[str, list[Object]] = {
 }
 
 
-@functools.lru_cache(maxsize=4096)
 def groups_allow(
     groups: tuple[str, ...], verb: str, group: str, resource: str, subresource: str, path: str = ""
 ) -> bool:
     """Whether groups alone give a right, whatever is stored: it does not depend on which object is meant."""
+    is_short = len(group) + len(resource) + len(subresource) + len(path) <= SHORT
+    return (_known if is_short else _groups_allow)(groups, verb, group, resource, subresource, path)
+
+
+def _groups_allow(groups: tuple[str, ...], verb: str, group: str, resource: str, subresource: str, path: str) -> bool:
     wanted = Attributes(verb, group, resource, subresource, path=path)
     return any(_covers(rule, wanted) for name in groups for rule in _OF_GROUPS.get(name, ()))
+
+
+_known = functools.lru_cache(maxsize=4096)(_groups_allow)
 
 
 class Authorizer:

@@ -8,12 +8,13 @@ import orjson
 import yaml
 
 from labsim.kube import go_json
+from labsim.kube.body_limits import MAX_DEPTH, check_operations, check_size, could_be_deep, is_too_deep, too_deep
 from labsim.kube.errors import ApiError, bad_request, cause, invalid
 from labsim.kube.protobuf import BadProtobuf, decode_body
+from labsim.kube.yaml_reading import read_yaml
 from labsim.model.http import Request
 from labsim.model.kinds import Kind
 
-MAX_BODY_BYTES = 3 * 1024 * 1024
 JSON_PATCH = "application/json-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 PATCH_TYPES = (
@@ -36,12 +37,6 @@ def media_type(request: Request) -> str:
     return given if given in PATCH_TYPES else given.partition(";")[0].strip().lower()
 
 
-def check_size(request: Request) -> None:
-    """Raise the 413 for a body above the limit."""
-    if len(request.body) > MAX_BODY_BYTES:
-        raise ApiError(413, "RequestEntityTooLarge", f"Request entity too large: limit is {MAX_BODY_BYTES}")
-
-
 def object_body(request: Request, kind: Kind | str, *, builtin: bool) -> dict[str, Any]:
     """The object that a request carries, of this kind. Protobuf is understood for built-in kinds only.
 
@@ -49,6 +44,7 @@ def object_body(request: Request, kind: Kind | str, *, builtin: bool) -> dict[st
     """
     wanted = kind if isinstance(kind, str) else kind.kind
     found = media_type(request)
+    check_size(request)
     if found in JSON_TYPES:
         document = _json_object(request.body, wanted, builtin)
     elif found in YAML_TYPES:
@@ -56,6 +52,8 @@ def object_body(request: Request, kind: Kind | str, *, builtin: bool) -> dict[st
     elif found == _PROTOBUF and builtin:
         try:
             document = decode_body(request.body)
+            if is_too_deep(document):
+                raise too_deep()
         except BadProtobuf as problem:
             raise _unrecognized(wanted, str(problem), request.body) from problem
     else:
@@ -67,10 +65,12 @@ def object_body(request: Request, kind: Kind | str, *, builtin: bool) -> dict[st
 
 def _json_object(body: bytes, wanted: str, builtin: bool) -> dict[str, Any]:
     try:
-        document = orjson.loads(body)
+        document = go_json.loads(body)
     except ValueError as problem:
         text = go_json.syntax_problem(body) or str(problem)
         raise _unrecognized(wanted, f"couldn't get version/kind; json parse error: {text}", body) from problem
+    if could_be_deep(body) and is_too_deep(document):
+        raise too_deep(f"{wanted}: ")
     if document is None and builtin:
         return {}
     if document is None:
@@ -135,7 +135,7 @@ def _summary(body: bytes) -> str:
 
 
 def _go_yaml_problem(problem: yaml.YAMLError) -> str:
-    text = str(getattr(problem, "problem", None) or problem)
+    text = str(getattr(problem, "problem", None) or getattr(problem, "reason", None) or problem)
     mark = getattr(problem, "context_mark", None) or getattr(problem, "problem_mark", None)
     line = getattr(mark, "line", 0)
     if line and isinstance(problem, yaml.scanner.ScannerError):
@@ -149,6 +149,7 @@ def _go_yaml_problem(problem: yaml.YAMLError) -> str:
 def patch_body(request: Request, *, builtin: bool) -> tuple[str, Any]:
     """(patch type, decoded patch) of a PATCH."""
     kind = media_type(request)
+    check_size(request)
     allowed = PATCH_TYPES if builtin else _CUSTOM_PATCH_TYPES
     if kind not in allowed:
         # Built-in kinds are refused by the router, before anybody looks at patches.
@@ -173,10 +174,12 @@ def _apply_document(body: bytes) -> Any:
 def _patch_document(kind: str, body: bytes) -> Any:
     told = "" if "strategic" in kind else "error decoding patch: "
     try:
-        document = orjson.loads(body)
+        document = go_json.loads(body)
     except ValueError as problem:
         text = go_json.syntax_problem(body) or str(problem)
         raise bad_request(f"{told}{text}") from problem
+    if could_be_deep(body) and is_too_deep(document):
+        raise too_deep(told)
     if document is None:
         if kind == JSON_PATCH:
             raise bad_request("Invalid JSON Patch")
@@ -185,14 +188,19 @@ def _patch_document(kind: str, body: bytes) -> Any:
     if not isinstance(document, wanted):
         found = go_json.kind_of(document)
         raise bad_request(f"{told}json: cannot unmarshal {found} into Go value of type {go_type}")
+    if isinstance(document, list):
+        check_operations(document)
     return document
 
 
 def _yaml(body: bytes) -> Any:
     try:  # clients send JSON under the name of YAML, and JSON is read a hundred times faster
-        return orjson.loads(body)
+        document = orjson.loads(body)
     except ValueError:
-        return yaml.load(body, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+        return read_yaml(body)
+    if could_be_deep(body) and is_too_deep(document):
+        raise yaml.MarkedYAMLError(problem=f"exceeded max depth of {MAX_DEPTH}")
+    return document
 
 
 def _unsupported(accepted: tuple[str, ...]) -> ApiError:

@@ -55,8 +55,8 @@ def note_duplicates(body: bytes, document: Any, checks: FieldChecks) -> None:
         return
     if len(body.translate(None, _SPACE)) == len(orjson.dumps(document).translate(None, _SPACE)):
         return
-    found: list[str] = []
-    _find_duplicates(json.loads(body, object_pairs_hook=_Pairs), "", found)
+    found: dict[str, None] = {}
+    _find_duplicates(json.loads(body.decode("utf-8", "replace"), object_pairs_hook=_Pairs), "", found)
     checks.warnings.extend(f'duplicate field "{path}"' for path in found)
 
 
@@ -67,13 +67,13 @@ class _Pairs(list[tuple[str, Any]]):
     """An object as it stands in the text."""
 
 
-def _find_duplicates(value: Any, path: str, found: list[str]) -> None:
+def _find_duplicates(value: Any, path: str, found: dict[str, None]) -> None:
     if isinstance(value, _Pairs):
         seen: set[str] = set()
         for key, item in value:
             here = f"{path}.{key}" if path else key
-            if key in seen and here not in found:
-                found.append(here)
+            if key in seen:
+                found[here] = None
             seen.add(key)
             _find_duplicates(item, here, found)
     elif isinstance(value, list):

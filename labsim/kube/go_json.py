@@ -1,13 +1,44 @@
-"""What Go's encoding/json says about a text that is no JSON: clients see it in the API server's answers."""
+"""JSON as Go's encoding/json reads it, and what it says about a text that is none: clients see that in answers."""
 
 from __future__ import annotations
 
+import codecs
 import re
+from typing import Any
+
+import orjson
 
 _END = "unexpected end of JSON input"
-_SPACE = " \t\r\n"
+_SPACE = re.compile(r"[ \t\r\n]*")
+_PLAIN = re.compile(r'[^"\\\x00-\x1f]*')
 _LITERALS = {"t": "true", "f": "false", "n": "null"}
 _HEX = re.compile(r"[0-9a-fA-F]")
+_DIGITS = frozenset("0123456789")
+_REPLACED = "\ufffd"
+# An escape: of a pair of surrogates, of one alone (which stands for nothing), or any other.
+_ESCAPE = re.compile(
+    r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
+)
+
+
+def _each_byte_replaced(problem: UnicodeError) -> tuple[str, int]:
+    assert isinstance(problem, UnicodeDecodeError)
+    return _REPLACED * (problem.end - problem.start), problem.end
+
+
+codecs.register_error("labsim-go", _each_byte_replaced)
+
+
+def loads(body: bytes) -> Any:
+    """The value of a JSON text. Bytes that are no UTF-8, and halves of surrogate pairs, read as U+FFFD; ValueError."""
+    try:
+        return orjson.loads(body)
+    except ValueError:
+        text = body.decode("utf-8", "labsim-go")
+        text = _ESCAPE.sub(lambda found: "\\ufffd" if found[1] else found[0], text)
+        if text.startswith("\ufeff") or text.encode() == body:
+            raise
+        return orjson.loads(text)
 
 
 class _Problem(Exception):
@@ -16,7 +47,7 @@ class _Problem(Exception):
 
 def syntax_problem(body: bytes) -> str:
     """The first problem of a text; "" for one that Go can read."""
-    reader = _Reader(body.decode("utf-8", "replace"))
+    reader = _Reader(body.decode("latin-1"))  # Go names bytes
     try:
         reader.value("looking for beginning of value")
         reader.space()
@@ -25,7 +56,7 @@ def syntax_problem(body: bytes) -> str:
     except _Problem as problem:
         return str(problem)
     except RecursionError:
-        return "exceeded max depth"
+        return str(reader.wrong("exceeded max depth"))
     return ""
 
 
@@ -40,8 +71,12 @@ class _Reader:
         return self.text[self.at]
 
     def space(self) -> None:
-        while self.at < len(self.text) and self.text[self.at] in _SPACE:
-            self.at += 1
+        self._skip(_SPACE)
+
+    def _skip(self, pattern: re.Pattern[str]) -> None:
+        found = pattern.match(self.text, self.at)
+        if found is not None:
+            self.at = found.end()
 
     def wrong(self, context: str) -> _Problem:
         return _Problem(f"invalid character {_quoted(self.peek())} {context}")
@@ -55,7 +90,7 @@ class _Reader:
             self._members("]")
         elif letter == '"':
             self._string()
-        elif letter == "-" or letter.isdigit():
+        elif letter == "-" or letter in _DIGITS:
             self._number()
         elif letter in _LITERALS:
             self._literal(_LITERALS[letter])
@@ -96,6 +131,7 @@ class _Reader:
     def _string(self) -> None:
         self.at += 1
         while True:
+            self._skip(_PLAIN)
             letter = self.peek()
             if letter == '"':
                 self.at += 1
@@ -119,7 +155,7 @@ class _Reader:
     def _number(self) -> None:
         if self.peek() == "-":
             self.at += 1
-            if not self.peek().isdigit():
+            if self.peek() not in _DIGITS:
                 raise self.wrong("in numeric literal")
         if self.peek() == "0":
             self.at += 1
@@ -127,19 +163,19 @@ class _Reader:
             self._digits()
         if self.text[self.at : self.at + 1] == ".":
             self.at += 1
-            if not self.peek().isdigit():
+            if self.peek() not in _DIGITS:
                 raise self.wrong("after decimal point in numeric literal")
             self._digits()
         if self.text[self.at : self.at + 1] in ("e", "E"):
             self.at += 1
             if self.peek() in "+-":
                 self.at += 1
-            if not self.peek().isdigit():
+            if self.peek() not in _DIGITS:
                 raise self.wrong("in exponent of numeric literal")
             self._digits()
 
     def _digits(self) -> None:
-        while self.text[self.at : self.at + 1].isdigit():
+        while self.text[self.at : self.at + 1] in _DIGITS:
             self.at += 1
 
     def _literal(self, word: str) -> None:
@@ -155,7 +191,23 @@ def _quoted(letter: str) -> str:
     if letter == '"':
         return "'\"'"
     shown = {"\n": "\\n", "\t": "\\t", "\r": "\\r", "\\": "\\\\"}.get(letter, letter)
-    return f"'{shown}'" if shown.isprintable() else f"'\\x{ord(letter):02x}'"
+    return f"'{_shown(shown)}'"
+
+
+def go_quoted(text: str) -> str:
+    """A text as Go's %q writes it."""
+    escapes = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r", "\a": "\\a", "\b": "\\b"}
+    escapes |= {"\f": "\\f", "\v": "\\v"}
+    return '"' + "".join(escapes.get(letter) or _shown(letter) for letter in text) + '"'
+
+
+def _shown(text: str) -> str:
+    if text.isprintable():
+        return text
+    code = ord(text)
+    if code < 0x20 or code == 0x7F:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def kind_of(value: object) -> str:

@@ -22,7 +22,7 @@ from labsim.kube.client_seam import ClientSeam
 from labsim.kube.errors import ApiError, no_resource
 from labsim.kube.field_checks import FieldChecks
 from labsim.kube.impersonation import impersonated, wanted_user
-from labsim.kube.list_options import is_true
+from labsim.kube.list_options import check_duration, is_true
 from labsim.kube.openapi import V2_PROTOBUF, OpenApi, content_hash
 from labsim.kube.refusals import no_method
 from labsim.kube.representation import JSON, answer, encode, error_media_type, negotiate, not_acceptable
@@ -126,18 +126,17 @@ class KubeHttp:
             user = self._accounts.user_of(token) if token else ANONYMOUS
             if user is None:
                 raise ApiError(401, "Unauthorized", "Unauthorized")
-        path = request.path
+        path = unquote(request.path) if "%" in request.path else request.path
         route = parse_path(path) if path.startswith(("/apis/", "/api/")) else None
         if any(name.startswith("impersonate-") for name in request.headers):
             wanted = wanted_user(request.headers)
             if wanted is not None:
-                user = impersonated(self._authorizer, user, wanted, _asked(request, route))
+                user = impersonated(self._authorizer, user, wanted, _asked(request, path, route))
         if self._seam is not None:
             self._seam.asked(request, user)
-        bodies.check_size(request)
         if route is not None and route.plural:
             return self._resource(request, route, user)
-        return self._other(request, unquote(path), user)
+        return self._other(request, path, user)
 
     # -- resources ----------------------------------------------------------------------------------------------------
 
@@ -159,6 +158,8 @@ class KubeHttp:
             if not resource.custom:
                 raise no_method() if not route.name else no_resource()
             return self._unknown(route.group)
+        if request.method not in ("GET", "HEAD") and request.query and request.param("timeout"):
+            check_duration(request.param("timeout"))
         response = self._requests.serve(request, route, resource, user)
         if resource.warning:
             return FieldChecks("", [resource.warning]).on(response)
@@ -187,16 +188,18 @@ class KubeHttp:
     # -- everything else --------------------------------------------------------------------------------------------
 
     def _other(self, request: Request, path: str, user: User) -> Response:
-        wanted = _asked(request, None)
+        wanted = _asked(request, path, None)
         if not self._authorizer.allows(user, wanted):
             raise forbidden_error(user, wanted)
         if path in HEALTH or path.startswith(("/healthz/", "/livez/", "/readyz/")):
             return Response(headers={"content-type": "text/plain; charset=utf-8"}, body=b"ok")
         if path.rstrip("/") == "/version":
+            if request.method not in ("GET", "HEAD"):
+                raise no_method()
             return answer(200, VERSION)
         if path.startswith("/openapi/"):
             return self._openapi_answer(request, path)
-        if path.startswith("//"):
+        if path.startswith("//") or not path.startswith("/"):
             return NOT_FOUND
         return self._discovery(request, path.rstrip("/").split("/")[1:])
 
@@ -279,11 +282,11 @@ def error_answer(error: ApiError, accept: str = "") -> Response:
     return Response(status=error.code, headers=headers, body=encode(status, media_type))
 
 
-def _asked(request: Request, route: Route | None) -> Attributes:
+def _asked(request: Request, path: str, route: Route | None) -> Attributes:
     """What a request wants to do, to a resource or to a path that is none."""
     if route is not None and route.plural:
         return _attributes(request, route)
-    return Attributes(request.method.lower(), path=unquote(request.path))
+    return Attributes(request.method.lower(), path=path)
 
 
 def verb_of(request: Request, route: Route) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Callable
+
+from labsim.kube.short_texts import cached_if_short
 
 SUBDOMAIN_BYTES_MAX = 253
 LABEL_BYTES_MAX = 63
@@ -57,7 +58,7 @@ def _too_long(limit: int, unit: str = "bytes") -> str:
     return f"must be no more than {limit} {unit}"
 
 
-@functools.lru_cache(maxsize=8192)
+@cached_if_short(8192)
 def subdomain_problems(name: str) -> tuple[str, ...]:
     """RFC 1123 subdomain: the names of most kinds."""
     found = [] if len(name) <= SUBDOMAIN_BYTES_MAX else [_too_long(SUBDOMAIN_BYTES_MAX, "characters")]
@@ -66,7 +67,7 @@ def subdomain_problems(name: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-@functools.lru_cache(maxsize=4096)
+@cached_if_short(4096)
 def label_problems(name: str) -> tuple[str, ...]:
     """RFC 1123 label: the names of namespaces and services."""
     found = [] if len(name) <= LABEL_BYTES_MAX else [_too_long(LABEL_BYTES_MAX, "characters")]
@@ -88,7 +89,7 @@ def path_segment_problems(name: str) -> tuple[str, ...]:
     return tuple(f"may not contain '{letter}'" for letter in "/%" if letter in name)
 
 
-@functools.lru_cache(maxsize=8192)
+@cached_if_short(8192)
 def label_key_problems(key: str) -> tuple[str, ...]:
     """What is wrong with a label's (or annotation's) key."""
     prefix, slash, name = key.partition("/")
@@ -113,7 +114,7 @@ def label_key_problems(key: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-@functools.lru_cache(maxsize=8192)
+@cached_if_short(8192)
 def label_value_problems(value: str) -> tuple[str, ...]:
     found = [] if len(value.encode()) <= LABEL_BYTES_MAX else [_too_long(LABEL_BYTES_MAX)]
     return tuple(found) if _is_value(value) else (*found, _VALUE_TEXT)

@@ -8,10 +8,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
 from labsim.kube.errors import ApiError, bad_request
+from labsim.kube.go_json import go_quoted
 from labsim.kube.selectors import parse_field_selector
+from labsim.kube.short_texts import SHORT
 from labsim.model.http import Request
 
 
@@ -38,10 +38,10 @@ def list_options(request: Request, *, watch: bool = False) -> ListOptions:
     """Read and check the parameters of a list or watch."""
     if not request.query:
         return _NOTHING if not watch else ListOptions(watch=True)
-    return _checked(request.query, watch)
+    length = sum(len(name) + len(value) for name, value in request.query)
+    return (_known if length <= SHORT else _checked)(request.query, watch)
 
 
-@functools.lru_cache(maxsize=4096)
 def _checked(parameters: tuple[tuple[str, str], ...], watch: bool) -> ListOptions:
     query = dict(reversed(parameters))  # of a name given twice, the first counts
     watch = watch or _truth(query.get("watch"))
@@ -73,13 +73,17 @@ def _checked(parameters: tuple[tuple[str, str], ...], watch: bool) -> ListOption
     return options
 
 
+_known = functools.lru_cache(maxsize=4096)(_checked)
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+_DIGITS_MAX = 100  # beyond which a number is out of range, however many of them are zeros
 _DURATION = re.compile(r"[+-]?(0|(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h))((\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h))*")
 
 
 def check_duration(text: str) -> None:
     """Raise the 400 for a `timeout` that Go does not read as a duration."""
     if _DURATION.fullmatch(text) is None:
-        raise bad_request(f'invalid timeout specified in the request URL - time: invalid duration "{text}"')
+        wrong = "missing unit in duration" if _INTEGER.fullmatch(text) else "invalid duration"
+        raise bad_request(f"invalid timeout specified in the request URL - time: {wrong} {go_quoted(text)}")
 
 
 def _truth(text: str | None) -> bool:
@@ -139,7 +143,7 @@ def field_manager(request: Request, options_kind: str = "UpdateOptions") -> str:
         raise _invalid("fieldManager", text, "FieldValueTooLong", options_kind)
     for at, letter in enumerate(said):
         if not letter.isprintable():
-            shown = f"{orjson.dumps(said).decode()}: invalid character U+{ord(letter):04X} (at position {at})"
+            shown = f"{go_quoted(said)}: invalid character U+{ord(letter):04X} (at position {at})"
             raise _invalid("fieldManager", f"Invalid value: {shown}", "FieldValueInvalid", options_kind)
     return said
 
@@ -191,13 +195,16 @@ def _invalid_list(causes: list[dict[str, str]]) -> ApiError:
 
 
 def _number(query: dict[str, str], name: str) -> int:
-    text = query.get(name, "")
-    if not text:
-        return 0
-    try:
-        return max(int(text), 0)
-    except ValueError as problem:
-        raise bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax') from problem
+    return max(go_int(query[name]), 0) if name in query else 0
+
+
+def go_int(text: str) -> int:
+    """A parameter that Go reads as an int64; 400 for any other text."""
+    if _INTEGER.fullmatch(text) is None:
+        raise bad_request(f"strconv.ParseInt: parsing {go_quoted(text)}: invalid syntax")
+    if len(text) > _DIGITS_MAX or not -(1 << 63) <= int(text) < 1 << 63:
+        raise bad_request(f"strconv.ParseInt: parsing {go_quoted(text)}: value out of range")
+    return int(text)
 
 
 def _revision(text: str, *, watch: bool = False) -> int | None:
@@ -205,7 +212,7 @@ def _revision(text: str, *, watch: bool = False) -> int | None:
         return None
     if not text.isascii() or not text.isdigit():
         raise _bad_revision(text, "invalid syntax", watch=watch)
-    if int(text) >= 1 << 64:
+    if len(text) > _DIGITS_MAX or int(text) >= 1 << 64:
         raise _bad_revision(text, "value out of range", watch=watch)
     return int(text)
 

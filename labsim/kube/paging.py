@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import re
 
 import orjson
 
 from labsim.kube.errors import ApiError, bad_request, expired
-from labsim.kube.go_json import syntax_problem
+from labsim.kube.go_json import kind_of, syntax_problem
 from labsim.kube.past import objects_at, place_of
+from labsim.kube.refusals import too_large
 from labsim.kube.server import ApiServer
 from labsim.kube.watch import Matches
 from labsim.model.kinds import Kind
 from labsim.model.objects import Object
 
+_NOT_BASE64 = re.compile(r"[^A-Za-z0-9_-]")
 _VERSION = "meta.k8s.io/v1"
 _LATEST = -1  # in a token: go on with what is there now
 _TOO_OLD = (
@@ -58,6 +61,8 @@ def next_page(
     revision, start = _read_token(token)
     if revision == _LATEST:
         revision = server.revision
+    if revision > server.revision:
+        raise too_large(revision, server.revision)
     past = objects_at(server, kind, namespace, revision)
     if past is None:
         raise ApiError(410, "Expired", _TOO_OLD, metadata={"continue": _encoded(_LATEST, "/".join(start))})
@@ -83,30 +88,36 @@ def _encoded(revision: int, start: str) -> str:
 
 
 def _read_token(token: str) -> tuple[int, tuple[str, str]]:
-    try:
-        raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
-    except ValueError as problem:
-        raise bad_request(f"invalid continue token: continue key is not valid: {problem}") from problem
+    wrong = _NOT_BASE64.search(token)
+    if wrong or len(token) % 4 == 1:
+        raise _bad_token(f"illegal base64 data at input byte {wrong.start() if wrong else len(token) - 1}")
+    raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
     try:
         document = orjson.loads(raw)
     except ValueError as problem:
-        text = syntax_problem(raw) or str(problem)
-        raise bad_request(f"invalid continue token: continue key is not valid: {text}") from problem
-    if not isinstance(document, dict) or document.get("v") != _VERSION:
-        found = document.get("v", "") if isinstance(document, dict) else ""
-        raise bad_request(
-            "invalid continue token: continue key is not valid: server does not recognize this encoded version "
-            f"{found}".rstrip()
-        )
-    revision, start = document.get("rv"), document.get("start")
-    if not isinstance(revision, int) or (revision <= 0 and revision != _LATEST):
-        raise bad_request(
-            "invalid continue token: continue key is not valid: incorrect encoded start resourceVersion "
-            f"(version {_VERSION})"
-        )
-    if not isinstance(start, str) or not start:
-        raise bad_request(f"invalid continue token: continue key is not valid: empty start key (version {_VERSION})")
+        raise _bad_token(syntax_problem(raw) or str(problem)) from problem
+    if document is None:
+        document = {}
+    if not isinstance(document, dict):
+        raise _bad_token(f"json: cannot unmarshal {kind_of(document)} into Go value of type storage.continueToken")
+    revision, start = document.get("rv", 0), document.get("start", "")
+    for field, value, wanted, go_type in (("rv", revision, int, "int64"), ("start", start, str, "string")):
+        if type(value) is not wanted:
+            found = f"number {orjson.dumps(value).decode()}" if isinstance(value, float) else kind_of(value)
+            raise _bad_token(
+                f"json: cannot unmarshal {found} into Go struct field continueToken.{field} of type {go_type}"
+            )
+    if document.get("v") != _VERSION:
+        raise _bad_token(f"server does not recognize this encoded version {document.get('v', '')}")
+    if revision == 0:
+        raise _bad_token(f"incorrect encoded start resourceVersion (version {_VERSION})")
+    if not start:
+        raise _bad_token(f"empty start key (version {_VERSION})")
     if ".." in start.split("/") or "." in start.split("/"):
-        raise bad_request(f"invalid continue token: continue key is not valid: {start}")
+        raise _bad_token(start)
     namespace, _, name = start.rstrip("\0").rpartition("/")
-    return revision, (namespace, name)
+    return max(revision, _LATEST), (namespace, name)
+
+
+def _bad_token(problem: str) -> ApiError:
+    return bad_request(f"invalid continue token: continue key is not valid: {problem}")

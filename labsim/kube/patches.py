@@ -6,7 +6,9 @@ from typing import Any
 
 import jsonpatch
 import jsonpointer
+import orjson
 
+from labsim.kube.body_limits import MAX_COPIED_BYTES, is_too_deep, too_deep
 from labsim.kube.errors import ApiError, bad_request
 from labsim.kube.merging import merge_patched, strategically_merged
 from labsim.kube.shapes import Shape
@@ -41,13 +43,20 @@ def patched(obj: Any, body: Any, patch_type: str, *, is_custom: bool, shape: Sha
 def _json_patched(obj: Any, body: Any) -> Any:
     if not isinstance(body, list):
         raise bad_request("error decoding patch: json: cannot unmarshal object into Go value of type jsonpatch.Patch")
+    copied_bytes = 0
     try:
         for operation in body:
             if operation.get("op") == "replace" and _is_missing(obj, str(operation.get("path"))):
                 operation = {**operation, "op": "add"}  # upstream's library replaces what is not there, too
             if operation.get("op") == "copy" and _is_missing(obj, str(operation.get("from"))):
                 operation = {"op": "add", "path": operation.get("path"), "value": None}  # and copies it as null
+            if operation.get("op") == "copy":
+                copied_bytes += _copied_bytes(obj, str(operation["from"]))
+                if copied_bytes > MAX_COPIED_BYTES:
+                    raise ApiError(422, "Invalid", _REJECTED, {})
             obj = jsonpatch.apply_patch(obj, [operation], in_place=True)
+        if is_too_deep(obj):
+            raise too_deep()
         return obj
     except (
         jsonpatch.JsonPatchException,
@@ -60,8 +69,15 @@ def _json_patched(obj: Any, body: Any) -> Any:
         raise ApiError(422, "Invalid", _REJECTED, {}) from problem
 
 
+def _copied_bytes(obj: Any, path: str) -> int:
+    """How much text a copy makes: a patch that copies what it has copied would grow without end."""
+    return len(orjson.dumps(jsonpointer.resolve_pointer(obj, path)))
+
+
 def _is_missing(obj: Any, path: str) -> bool:
     """Whether the last step of a path is absent from the object that it leads to."""
+    if not path:
+        return False
     parent, _, key = path.rpartition("/")
     holder = jsonpointer.resolve_pointer(obj, parent, None)
     return isinstance(holder, dict) and key.replace("~1", "/").replace("~0", "~") not in holder

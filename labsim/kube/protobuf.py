@@ -27,6 +27,8 @@ class BadProtobuf(ValueError):
 
 def decode_body(body: bytes) -> dict[str, Any]:
     """The object of a protobuf body as a JSON tree, with apiVersion and kind."""
+    if not body:
+        raise BadProtobuf("empty data")
     if not body.startswith(MAGIC):
         raise BadProtobuf("the body does not begin with the prefix of Kubernetes protobuf")
     outer = {number: value for number, _, value in _wire(body[len(MAGIC) :])}

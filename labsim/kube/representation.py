@@ -12,6 +12,7 @@ import yaml
 from labsim.kube.catalog import Resource
 from labsim.kube.errors import ApiError
 from labsim.kube.protobuf_encoding import encode_document
+from labsim.kube.short_texts import cached_if_short
 from labsim.kube.tables import partial_metadata, table
 from labsim.model.http import Response
 from labsim.model.kinds import Kind
@@ -43,7 +44,7 @@ class Form:
 PLAIN = Form()
 
 
-@functools.lru_cache(maxsize=256)
+@cached_if_short(256)
 def negotiate(accept: str, *, protobuf: bool, builtin: bool = True) -> Form:
     """The first form of an Accept header that can be given; raises the 406 of kube-apiserver where there is none.
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from labsim.kube import bodies, paging
 from labsim.kube.account_tokens import AccountTokens
+from labsim.kube.body_limits import fits, possible_bytes
 from labsim.kube.catalog import SCALE_OF_BUILTIN, SCALE_OF_CUSTOM, Resource, Subresource
 from labsim.kube.client_seam import USUAL, ClientSeam
 from labsim.kube.errors import ApiError, bad_request, invalid_options, method_not_allowed, no_resource, not_found
@@ -21,6 +22,7 @@ from labsim.kube.list_options import (
     dry_run,
     field_manager,
     get_revision,
+    go_int,
     is_true,
     list_options,
 )
@@ -44,7 +46,7 @@ from labsim.kube.traits import traits_of
 from labsim.kube.users import User
 from labsim.kube.watch import WatchOptions, WatchStream, selector
 from labsim.model.http import Request, Response
-from labsim.model.objects import Object, dig
+from labsim.model.objects import Object, dig, thaw
 
 _ACTIONS = {"POST": "create", "DELETE": "delete"}
 _DELETE_TYPES: dict[str, tuple[type, str]] = {
@@ -218,7 +220,11 @@ class ResourceRequests:
         checks = field_checks(request, "CreateOptions")
         obj = self._body(request, resource, dataclasses.replace(route, name=""), checks)
         manager = field_manager(request, "CreateOptions")
-        made = self._server.create(obj, resource.kind, user=user, manager=manager, dry_run=is_dry, **checks.keywords)
+
+        def write(dry: bool) -> Object:
+            return self._server.create(obj, resource.kind, user=user, manager=manager, dry_run=dry, **checks.keywords)
+
+        made = fits(write, possible_bytes=possible_bytes(request), dry_run=is_dry, warnings=checks.warnings)
         return checks.on(self._answer(201, made, request, resource, form))
 
     def _delete_collection(self, request: Request, route: Route, resource: Resource, user: User) -> Response:
@@ -290,9 +296,13 @@ class ResourceRequests:
         manager = field_manager(request)
         by_put = not resource.custom and traits_of(resource.kind).made_by_put
         is_new = by_put and not subresource and not self._exists(route, resource)
-        made = self._server.update(
-            obj, resource.kind, subresource=subresource, user=user, manager=manager, dry_run=is_dry, **checks.keywords
-        )
+
+        def write(dry: bool) -> Object:
+            return self._server.update(
+                obj, resource.kind, subresource=subresource, user=user, manager=manager, dry_run=dry, **checks.keywords
+            )
+
+        made = fits(write, possible_bytes=possible_bytes(request), dry_run=is_dry, warnings=checks.warnings)
         return checks.on(self._answer(201 if is_new else 200, made, request, resource, form))
 
     def _patch(self, request: Request, route: Route, resource: Resource, user: User, subresource: str = "") -> Response:
@@ -305,23 +315,35 @@ class ResourceRequests:
         status = 200
         if patch_type == bodies.APPLY_PATCH and not self._exists(route, resource):
             status = 201
-        made = self._server.patch(
-            resource.kind,
-            namespace,
-            route.name,
-            body,
-            patch_type=patch_type,
-            subresource=subresource,
-            user=user,
-            manager=manager,
-            force=is_true(request, "force"),
-            dry_run=is_dry,
-            body_text=request.body,
-            **checks.keywords,
-        )
+
+        def write(dry: bool) -> Object:
+            return self._server.patch(
+                resource.kind,
+                namespace,
+                route.name,
+                thaw(body) if dry else body,
+                patch_type=patch_type,
+                subresource=subresource,
+                user=user,
+                manager=manager,
+                force=is_true(request, "force"),
+                dry_run=dry,
+                body_text=request.body,
+                **checks.keywords,
+            )
+
+        size = possible_bytes(request) + self._text_bytes(route, resource)
+        made = fits(write, possible_bytes=size, dry_run=is_dry, warnings=checks.warnings)
         if subresource == "scale":
             return self._scale_answer(status, made, request, resource)
         return checks.on(self._answer(status, made, request, resource, form))
+
+    def _text_bytes(self, route: Route, resource: Resource) -> int:
+        """How much text an object is now; none where there is none."""
+        try:
+            return len(self._server.text(resource.kind, route.namespace or "", route.name))
+        except ApiError:
+            return 0
 
     def _exists(self, route: Route, resource: Resource) -> bool:
         try:
@@ -460,10 +482,8 @@ class ResourceRequests:
                 raise bad_request(f"the body of a DELETE must be DeleteOptions, it is {options.get('kind')!r}")
         for name in _DELETE_OPTIONS:
             value = request.param(name)
-            if value and name == "gracePeriodSeconds" and not value.lstrip("-").isdigit():
-                raise bad_request(f'strconv.ParseInt: parsing "{value}": invalid syntax')
             if value and name not in options:
-                options[name] = int(value) if value.lstrip("-").isdigit() else value
+                options[name] = go_int(value) if name == "gracePeriodSeconds" else value
         for name, (wanted, go_type) in _DELETE_TYPES.items():
             if options.get(name) is not None and type(options[name]) is not wanted:
                 found = kind_of(options[name])

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-from urllib.parse import unquote
+
+from labsim.kube.short_texts import cached_if_short
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -24,15 +24,15 @@ class Route:
         return bool(self.name)
 
 
-@functools.lru_cache(maxsize=8192)
+@cached_if_short(8192)
 def parse_path(path: str) -> Route | None:
-    """The route of a path below `/api` or `/apis`; None for any other, and for one that is no resource's path."""
+    """The route of a decoded path below `/api` or `/apis`; None for any other, and where it is no resource's."""
     raw = path.split("/")
     if path.endswith("/"):
         raw.pop()
     if len(raw) < 3 or raw[0] or "" in raw[1:]:
         return None
-    parts = [unquote(part) for part in raw[1:]]
+    parts = raw[1:]
     if parts[0] == "api":
         group, version, rest = "", parts[1], parts[2:]
     elif parts[0] == "apis" and len(parts) >= 3:

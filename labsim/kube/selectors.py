@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from labsim.kube.label_syntax import label_key_problems, label_value_problems
+from labsim.kube.short_texts import cached_if_short
 from labsim.model.objects import Object, dig
 
-_INTEGER = re.compile(r"[+-]?\d+")
+_INTEGER = re.compile(r"[+-]?[0-9]+")
 _TOKENS = re.compile(r"\s+|==|!=|[=!(),<>]|[^\s=!(),<>]+")
 _END = ""
 _NO_KEYS = (_END, ",", "(", ")", "=", "==", "!=", "<", ">")
@@ -53,10 +54,14 @@ class LabelSelector:
         return all(requirement.matches(labels) for requirement in self.requirements)
 
 
-@functools.lru_cache(maxsize=1024)
+@cached_if_short(1024)
 def parse_label_selector(text: str) -> LabelSelector:
     """The selector that a text says; ValueError, with the API server's words, for a text that is none."""
     return LabelSelector(tuple(_Parser(text).selector()))
+
+
+def _is_int64(text: str) -> bool:
+    return _INTEGER.fullmatch(text) is not None and len(text) < 64 and -(1 << 63) <= int(text) < 1 << 63
 
 
 class _Parser:
@@ -113,7 +118,7 @@ class _Parser:
                 value = ""
             else:
                 self._next()
-            if operator in "><" and not _INTEGER.fullmatch(value):
+            if operator in "><" and not _is_int64(value):
                 raise ValueError(
                     f'unable to parse requirement: values[0]: Invalid value: "{value}": '
                     "for 'Gt', 'Lt' operators, the value must be an integer"
@@ -157,7 +162,7 @@ class _Parser:
         return requirement
 
 
-@functools.lru_cache(maxsize=1024)
+@cached_if_short(1024)
 def parse_field_selector(text: str) -> tuple[tuple[str, bool, str], ...]:
     """(path, equal or not, value) of each term; ValueError for a text that is no field selector."""
     terms = []
@@ -180,7 +185,8 @@ def _unescaped(value: str) -> str:
     """A value without the backslashes before commas, equals signs and backslashes."""
     if "\\" not in value and "=" not in value:
         return value
-    made, at = "", 0
+    made: list[str] = []
+    at = 0
     while at < len(value):
         letter = value[at]
         if letter == "\\":
@@ -189,9 +195,10 @@ def _unescaped(value: str) -> str:
                 raise ValueError(f"invalid field selector: invalid escape sequence: \\{escaped}")
             letter, at = escaped, at + 1
         elif letter == "=":
-            raise ValueError("invalid field selector: unescaped character in value: =")
-        made, at = made + letter, at + 1
-    return made
+            raise ValueError(f"invalid field selector: unescaped character in value: {ord(letter)}")  # as Go shows it
+        made.append(letter)
+        at += 1
+    return "".join(made)
 
 
 _FALSE_WHEN_ABSENT = frozenset(("spec.unschedulable", "spec.hostNetwork"))

@@ -9,7 +9,7 @@ from typing import Any
 from labsim.edge_time import os_random
 from labsim.errors import LabError
 from labsim.hub.embedded.audit import AuditHeaders
-from labsim.hub.embedded.edge import HttpsEdge
+from labsim.hub.embedded.edge import MAX_BODY_BYTES, HttpsEdge, too_large
 from labsim.hub.embedded.identity import HubAuthority, TlsIdentity, new_token
 from labsim.hub.embedded.kubeconfig import write_kubeconfig
 from labsim.kube.http import KubeHttp
@@ -38,7 +38,8 @@ class Serving:
         self.edge = HttpsEdge(submit=self._submit)
         names = ["hub." + HUB_DOMAIN, SERVICE_NAME, IMAGE_SERVICE_NAME, "localhost", LOOPBACK, USER_MODE_HOST]
         try:
-            self.port = self.edge.listen(LOOPBACK, port, self._handle, tls=self.authority.serving(names))
+            identity = self.authority.serving(names)
+            self.port = self.edge.listen(LOOPBACK, port, self._handle, tls=identity, judges_size=True)
         except BaseException:
             self.edge.close()
             raise
@@ -93,6 +94,8 @@ class Serving:
         lab = self._lab
         if lab is None:
             return Response(status=503)
+        if len(request.body) > MAX_BODY_BYTES:
+            return too_large(MAX_BODY_BYTES)
         endpoint = lab.world.fabric.find(f"{name}:{lab.options.addresses.service_port}")
         return Response(status=503) if endpoint is None else self._answer(endpoint, request)
 
@@ -120,7 +123,8 @@ class Serving:
             return
         lab = self._lab
         authentication = None if lab is None else lab.world.hosted_authentication(endpoint.owner)
-        client_ca = authentication.client_ca_pem if authentication and endpoint.service == "kube-apiserver" else ""
+        is_kube = endpoint.service == "kube-apiserver"
+        client_ca = authentication.client_ca_pem if authentication and is_kube else ""
         identity = TlsIdentity(endpoint.certificate_pem, endpoint.key_pem, client_ca)
         if endpoint.serve == "none":
 
@@ -132,7 +136,8 @@ class Serving:
                 return self._answer(endpoint, request)
 
         try:
-            self._ports[key] = self.edge.listen(LOOPBACK, endpoint.port, handle, tls=identity)
+            port = self.edge.listen(LOOPBACK, endpoint.port, handle, tls=identity, judges_size=is_kube)
+            self._ports[key] = port
         except LabError as taken:
             if lab is not None:
                 lab.world.history.record("note", actor="edge", text=taken.message)

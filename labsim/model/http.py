@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 from urllib.parse import parse_qsl
 
 import orjson
+
+_BAD_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
 
 
 class BodyStream(Protocol):
@@ -101,5 +104,7 @@ def _pairs(query: str) -> tuple[tuple[str, str], ...]:
 
 
 def query_pairs(query: str) -> Iterator[tuple[str, str]]:
-    """The (name, value) pairs of a raw query string, decoded."""
+    """The (name, value) pairs of a raw query string, decoded as Go does it: what cannot be read is left out."""
+    if ";" in query or "%" in query:
+        query = "&".join(part for part in query.split("&") if ";" not in part and not _BAD_ESCAPE.search(part))
     yield from parse_qsl(query, keep_blank_values=True)

@@ -51,7 +51,7 @@ class BareHub:
         self._edge = HttpsEdge(submit=_at_once)
         try:
             identity = self._authority.serving(["localhost", LOOPBACK])
-            self.port = self._edge.listen(LOOPBACK, port, self._handle, tls=identity)
+            self.port = self._edge.listen(LOOPBACK, port, self._handle, tls=identity, judges_size=True)
         except BaseException:
             self._edge.close()
             raise

@@ -10,7 +10,6 @@ import asyncio
 import collections
 import http
 import logging
-import re
 import socket
 import ssl
 import struct
@@ -19,20 +18,20 @@ from concurrent.futures import Future
 from typing import Any, Protocol, cast, runtime_checkable
 from urllib.parse import quote
 
-import httptools
 import orjson
 
+from labsim.hub.embedded.ceilings import too_many
 from labsim.hub.embedded.files import FileBody, file_answer
-from labsim.model.http import BodyStream, Request, Response, query_pairs
+from labsim.hub.embedded.request_reader import Read, RequestReader
+from labsim.model.http import BodyStream, Request, Response
 
 log = logging.getLogger(__name__)
-_METHOD = re.compile(rb"([A-Za-z][A-Za-z-]{0,31}) ")
 
-MAX_HEADER_BYTES = 64 * 1024
 MAX_WAITING_REQUESTS = 16  # pipelined on one connection before reading pauses
 BOOKMARK_INTERVAL_S = 60.0  # kube-apiserver sends bookmarks about once a minute
-# Only the transport may set this header: the client certificate that the TLS layer has verified, URL-encoded PEM.
-CLIENT_CERTIFICATE_HEADER = "x-remote-cert-pem"
+HEAD_WITHIN_S, IDLE_S, BODY_WITHIN_S = 32.0, 90.0, 60.0
+TIMED_OUT = "Timeout: request did not complete within the allotted timeout"
+LINGER_S = 1.0  # a peer that is still sending is let see the answer before the reset
 
 
 @runtime_checkable
@@ -56,13 +55,16 @@ class Service(Protocol):
     loop: asyncio.AbstractEventLoop
     connections: set[Connection]
 
+    def is_full(self) -> bool: ...
+    def may_stream(self) -> bool: ...
+    def count_stream(self, more: int) -> None: ...
     def answer(self, request: Request) -> Future[Response]: ...
     def soon(self, call: Callable[[], None]) -> None: ...
     def on_world(self, call: Callable[[], Any]) -> None: ...
 
 
-def refusal(status: int, reason: str, message: str) -> Response:
-    """An error that the transport itself gives, in the form of a Kubernetes Status."""
+def status_answer(status: int, reason: str, message: str) -> Response:
+    """An error that the edge itself gives, in the form of a Kubernetes Status."""
     document = {
         "kind": "Status",
         "apiVersion": "v1",
@@ -80,19 +82,9 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport = cast(asyncio.Transport, None)
-        self._peer = ""
-        self._certificate = ""
-        self._requests_read = 0
-        self._method = ""  # of the request that is being read, where the parser does not know it
-        self._url = b""
-        self._headers: dict[str, str] = {}
-        self._reading_head = False
-        self._head_bytes = 0
-        self._body: list[bytes] = []
-        self._body_bytes = 0
-        self._waiting: collections.deque[tuple[Request, bool, bool]] = collections.deque()
+        self._reader: RequestReader = cast(RequestReader, None)
+        self._waiting: collections.deque[Read] = collections.deque()
         self._busy = False
         self._refused: Response | None = None
         self._writable = True
@@ -100,6 +92,11 @@ class Connection(asyncio.Protocol):
         self._file: FileBody | None = None
         self._chunked = False
         self._keep_alive = True
+        self._is_surplus = False
+        self._is_cut = False
+        self._owes_continue = False
+        self._served = 0
+        self._since_s = service.loop.time()  # when what is waited for now began to be waited for
         self._pump_due = False
         self._timers: list[asyncio.TimerHandle] = []
 
@@ -107,43 +104,26 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self._is_surplus = self._service.is_full()
         self._service.connections.add(self)
         peer = transport.get_extra_info("peername")
-        self._peer = f"{peer[0]}:{peer[1]}" if peer else ""
         tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
         certificate = tls.getpeercert(binary_form=True) if tls is not None else None
-        if certificate:
-            self._certificate = quote(ssl.DER_cert_to_PEM_cert(certificate))
+        self._reader = RequestReader(
+            scheme=self._service.scheme,
+            client=f"{peer[0]}:{peer[1]}" if peer else "",
+            certificate=quote(ssl.DER_cert_to_PEM_cert(certificate)) if certificate else "",
+            max_body_bytes=self._service.max_body_bytes,
+            taken=self._taken,
+            refused=self._refuse,
+            proceed=self._proceed,
+        )
 
     def data_received(self, data: bytes) -> None:
-        if self._refused is not None:
-            return
-        read = self._requests_read
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._keep_alive = False
-        except httptools.HttpParserInvalidMethodError:
-            # Behind another request in the same piece there is no telling where it begins.
-            self._feed_unknown_method(data if read == self._requests_read else b"")
-        except httptools.HttpParserError:
-            self._refuse(refusal(400, "BadRequest", "the request is not well-formed HTTP/1.1"))
-        if self._reading_head:  # the parser keeps an unfinished header to itself, so what it was fed is counted here
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEADER_BYTES:
-                self._refuse(refusal(431, "RequestHeaderFieldsTooLarge", "the request's headers are too large"))
-
-    def _feed_unknown_method(self, data: bytes) -> None:
-        """A method that the parser has never heard of: it reads another in its place, and the request keeps its own."""
-        method = _METHOD.match(data)
-        self._parser = httptools.HttpRequestParser(self)
-        try:
-            if method is None or self._method:
-                raise httptools.HttpParserError
-            self._method = method[1].decode("ascii")
-            self._parser.feed_data(b"TRACE" + data[method.end(1) :])
-        except httptools.HttpParserError:
-            self._refuse(refusal(400, "BadRequest", "the request is not well-formed HTTP/1.1"))
+        was_between = self._reader.is_between
+        self._reader.feed(data)
+        if was_between and not self._reader.is_between:
+            self._since_s = self._service.loop.time()
 
     def eof_received(self) -> bool:
         return False
@@ -172,78 +152,36 @@ class Connection(asyncio.Protocol):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._transport.abort()
 
-    # -- httptools ----------------------------------------------------------------------------------------------------
-
-    def on_message_begin(self) -> None:
-        self._url = b""
-        self._headers = {}
-        self._reading_head = True
-        self._head_bytes = 0
-        self._body = []
-        self._body_bytes = 0
-
-    def on_url(self, url: bytes) -> None:
-        self._url += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        key = name.decode("latin-1").lower()
-        text = value.decode("latin-1")
-        if key in self._headers:
-            text = f"{self._headers[key]}, {text}"
-        self._headers[key] = text
-
-    def on_headers_complete(self) -> None:
-        self._reading_head = False
-        length = self._headers.get("content-length", "")
-        if length.isdigit() and int(length) > self._service.max_body_bytes:
-            self._refuse_body()
-        elif self._headers.get("expect", "").lower() == "100-continue" and self._refused is None:
-            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-
-    def on_body(self, body: bytes) -> None:
-        self._body_bytes += len(body)
-        if self._body_bytes > self._service.max_body_bytes:
-            self._refuse_body()
-        else:
-            self._body.append(body)
-
-    def on_message_complete(self) -> None:
-        if self._refused is not None:
+    def close_if_overdue(self, now_s: float) -> None:
+        """Leave a peer that keeps us waiting for a request longer than kube-apiserver waits (measured)."""
+        if self._busy or self._waiting:
             return
-        try:
-            url = httptools.parse_url(self._url)
-            path = (url.path or b"/").decode("ascii")
-            query = tuple(query_pairs((url.query or b"").decode("ascii")))
-        except (httptools.HttpParserInvalidURLError, UnicodeDecodeError, ValueError):
-            self._refuse(refusal(400, "BadRequest", "the request target is not a valid URL"))
+        waited_s = now_s - self._since_s
+        if self._reader.is_between and self._served:
+            if waited_s > IDLE_S:
+                self._transport.close()
+        elif self._reader.is_reading_head:
+            if waited_s > HEAD_WITHIN_S:
+                self._transport.close()
+        elif waited_s > BODY_WITHIN_S:
+            self._refuse(status_answer(504, "Timeout", TIMED_OUT))
+
+    # -- one exchange after the other -------------------------------------------------------------------------------
+
+    def _taken(self, read: Read) -> None:
+        if self._is_surplus:
+            self._refuse(too_many())
             return
-        self._headers.pop(CLIENT_CERTIFICATE_HEADER, None)
-        if self._certificate:
-            self._headers[CLIENT_CERTIFICATE_HEADER] = self._certificate
-        request = Request(
-            method=self._method or self._parser.get_method().decode("ascii"),
-            path=path,
-            query=query,
-            headers=self._headers,
-            body=b"".join(self._body),
-            scheme=self._service.scheme,
-            host=self._headers.get("host", ""),
-            client=self._peer,
-        )
-        self._method = ""
-        self._requests_read += 1
-        old = self._parser.get_http_version() != "1.1"
-        self._waiting.append((request, self._parser.should_keep_alive(), old))
+        self._waiting.append(read)
         if len(self._waiting) >= MAX_WAITING_REQUESTS:
             self._transport.pause_reading()
         self._next()
 
-    # -- one exchange after the other -------------------------------------------------------------------------------
-
-    def _refuse_body(self) -> None:
-        limit = self._service.max_body_bytes
-        message = f"Request entity too large: limit is {limit}"
-        self._refuse(refusal(413, "RequestEntityTooLarge", message))
+    def _proceed(self) -> None:
+        if self._busy or self._waiting:
+            self._owes_continue = True  # once the answers before it are out
+        else:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _refuse(self, response: Response) -> None:
         """Answer what cannot be served, after what came before it, and close."""
@@ -258,8 +196,10 @@ class Connection(asyncio.Protocol):
         self._busy = True
         self._keep_alive = False
         self._send_whole(self._refused, head=False)
-        # The peer may still be sending: reading on for a moment lets it see the answer before the reset.
-        self._timers.append(self._service.loop.call_later(1.0, self._transport.close))
+        self._linger()
+
+    def _linger(self) -> None:
+        self._timers.append(self._service.loop.call_later(LINGER_S, self._transport.close))
         if self._transport.can_write_eof():
             self._transport.write_eof()
 
@@ -269,13 +209,17 @@ class Connection(asyncio.Protocol):
         if not self._waiting:
             if self._refused is not None:
                 self._finish_refused()
+            elif self._owes_continue:
+                self._owes_continue = False
+                self._proceed()
             return
-        request, keep_alive, old = self._waiting.popleft()
+        read = self._waiting.popleft()
         if len(self._waiting) == MAX_WAITING_REQUESTS - 1:
             self._transport.resume_reading()
         self._busy = True
-        self._keep_alive = keep_alive
-        self._chunked = not old
+        self._keep_alive, self._is_cut = read.keeps_alive, read.is_cut
+        self._chunked = not read.is_old
+        request = read.request
         future = self._service.answer(request)
         if future.done():  # answered on this thread
             self._answered(future, request)
@@ -296,7 +240,7 @@ class Connection(asyncio.Protocol):
             return
         except BaseException as problem:
             log.error("%s %s failed", request.method, request.path, exc_info=problem)
-            response = refusal(500, "InternalError", f"Internal error occurred: {type(problem).__name__}")
+            response = status_answer(500, "InternalError", f"Internal error occurred: {type(problem).__name__}")
         if self._transport.is_closing():
             if response.stream is not None:
                 self._service.on_world(response.stream.close)
@@ -313,7 +257,12 @@ class Connection(asyncio.Protocol):
 
     def _exchange_done(self) -> None:
         self._end_body()
+        if self._is_cut:
+            self._linger()
+            return
         self._busy = False
+        self._served += 1
+        self._since_s = self._service.loop.time()
         if not self._keep_alive:
             self._transport.close()
             return
@@ -349,10 +298,16 @@ class Connection(asyncio.Protocol):
         self._pump()
 
     def _send_stream(self, response: Response, stream: BodyStream, *, head: bool) -> None:
+        if not self._service.may_stream():
+            self._on_world(stream.close)
+            self._send_whole(too_many(), head=head)
+            self._exchange_done()
+            return
         if not self._chunked:
             self._keep_alive = False
         self._transport.write(self._head(response, None))
         self._stream = stream
+        self._service.count_stream(1)
         if head:
             self._exchange_done()
             return
@@ -419,6 +374,7 @@ class Connection(asyncio.Protocol):
             self._file = None
         if self._stream is not None:
             stream, self._stream = self._stream, None
+            self._service.count_stream(-1)
             self._service.on_world(stream.close)
 
 

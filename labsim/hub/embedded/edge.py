@@ -22,7 +22,8 @@ from concurrent.futures import Future
 from typing import Any, Protocol, TypeVar
 
 from labsim.errors import LabError
-from labsim.hub.embedded.connection import Connection
+from labsim.hub.embedded.ceilings import connections_max, streams_max
+from labsim.hub.embedded.connection import Connection, status_answer
 from labsim.hub.embedded.identity import TlsIdentity
 from labsim.model.http import Request, Response
 
@@ -31,6 +32,7 @@ T = TypeVar("T")
 
 MAX_BODY_BYTES = 3 * 1024 * 1024  # kube-apiserver's limit for a request body
 BACKLOG = 1024
+LOOK_ROUND_S = 1.0  # how often peers are looked at that keep us waiting
 CLOSE_TIMEOUT_S = 5.0
 
 # Answers a request on the world's thread: at once, or later through a future.
@@ -46,16 +48,40 @@ class Submit(Protocol):
 class _Listener:
     """One bound socket with its certificate and its handler."""
 
-    def __init__(self, edge: HttpsEdge, handle: Handle, scheme: str, max_body_bytes: int) -> None:
+    def __init__(self, edge: HttpsEdge, handle: Handle, scheme: str, max_body_bytes: int, *, judges_size: bool) -> None:
         self.scheme = scheme
         self.max_body_bytes = max_body_bytes
         self.loop = edge.loop
         self.connections: set[Connection] = set()
         self.server: asyncio.Server | None = None
+        self._edge = edge
         self._submit = edge.submit
-        self._handle = handle
+        self._given = handle
+        self._handle = handle if judges_size else self._handle_small
+        self._is_closed = False
         self._due: collections.deque[Callable[[], None]] = collections.deque()
         self._is_woken = False
+
+    def is_full(self) -> bool:
+        return self._edge.open_connections() >= self._edge.connections_max
+
+    def may_stream(self) -> bool:
+        return self._edge.streams < self._edge.streams_max
+
+    def count_stream(self, more: int) -> None:
+        self._edge.streams += more
+
+    def _handle_small(self, request: Request) -> Response | Future[Response]:
+        return self._given(request) if len(request.body) <= self.max_body_bytes else too_large(self.max_body_bytes)
+
+    def look_round(self) -> None:
+        """Leave the peers that keep us waiting too long; and again in a moment, until the listener is closed."""
+        if self._is_closed:
+            return
+        now_s = self.loop.time()
+        for connection in list(self.connections):
+            connection.close_if_overdue(now_s)
+        self.loop.call_later(LOOK_ROUND_S, self.look_round)
 
     def soon(self, call: Callable[[], None]) -> None:
         """Run a call on the edge's thread; any thread. Calls that come together cost one wake-up of it.
@@ -101,6 +127,7 @@ class _Listener:
             self._submit(call)
 
     async def close(self) -> None:
+        self._is_closed = True
         if self.server is not None:
             self.server.close()
         for connection in list(self.connections):
@@ -115,6 +142,9 @@ class HttpsEdge:
 
     def __init__(self, *, submit: Submit) -> None:
         self.submit = submit
+        self.connections_max = connections_max()
+        self.streams_max = streams_max(self.connections_max)
+        self.streams = 0  # answers that go on for as long as their clients like
         self.loop = asyncio.new_event_loop()
         self._thread: threading.Thread | None = None
         self._listeners: dict[int, _Listener] = {}
@@ -129,8 +159,12 @@ class HttpsEdge:
         *,
         tls: TlsIdentity | None = None,
         max_body_bytes: int = MAX_BODY_BYTES,
+        judges_size: bool = False,
     ) -> int:
         """Serve `handle` at an address; returns the bound port (`port` 0 takes any that is free).
+
+        judges_size: `handle` refuses larger bodies itself, once it knows who asks for what: it is given one byte more
+        than the limit of them.
 
         Raises LabError where the address cannot be had.
         """
@@ -142,7 +176,7 @@ class HttpsEdge:
                 listening.close()
                 raise LabError("the edge is closed", hint="make a new lab")
             self._start()
-        listener = _Listener(self, handle, "http" if tls is None else "https", max_body_bytes)
+        listener = _Listener(self, handle, "http" if tls is None else "https", max_body_bytes, judges_size=judges_size)
 
         async def serve() -> None:
             listener.server = await self.loop.create_server(
@@ -152,10 +186,14 @@ class HttpsEdge:
                 backlog=BACKLOG,
                 ssl_handshake_timeout=10 if context else None,
             )
+            listener.look_round()
 
         self._run(serve())
         self._listeners[bound] = listener
         return bound
+
+    def open_connections(self) -> int:
+        return sum(len(listener.connections) for listener in self._listeners.values())
 
     def close_listener(self, port: int) -> None:
         """Stop serving a port and drop its connections; nothing happens for a port that is not served."""
@@ -188,6 +226,11 @@ class HttpsEdge:
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(CLOSE_TIMEOUT_S)
+
+
+def too_large(limit: int) -> Response:
+    """The answer to a body above the limit."""
+    return status_answer(413, "RequestEntityTooLarge", f"Request entity too large: limit is {limit}")
 
 
 async def _settled() -> None:

@@ -24,6 +24,7 @@ from labsim.errors import LabError
 from labsim.hub.embedded.edge import HttpsEdge
 from labsim.hub.embedded.files import byte_range
 from labsim.hub.embedded.identity import HubAuthority
+from labsim.hub.embedded.request_reader import MAX_HEAD_BYTES
 from labsim.kube.authentication import client_certificate_user
 from labsim.kube.certificates import Identity, issue, self_signed_ca
 from labsim.kube.users import User
@@ -173,7 +174,7 @@ def test_rubbish_gets_400(edge: HttpsEdge, rubbish: bytes) -> None:
 def test_endless_headers_get_431(edge: HttpsEdge) -> None:
     port = edge.listen("127.0.0.1", 0, echo)
     with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_S) as client:
-        client.sendall(b"GET / HTTP/1.1\r\n" + b"X-A: " + b"a" * 70_000 + b"\r\n")
+        client.sendall(b"GET / HTTP/1.1\r\n" + b"X-A: " + b"a" * MAX_HEAD_BYTES + b"\r\n")
         assert client.recv(65536).startswith(b"HTTP/1.1 431 ")
 
 

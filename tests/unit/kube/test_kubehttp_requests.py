@@ -37,7 +37,7 @@ def widget(name: str, **spec: Any) -> dict[str, Any]:
         ("/api/v1/namespaces/n/pods/p/status", Route("", "v1", "pods", "n", "p", "status")),
         ("/apis/a.b/v1/namespaces/n/cs/c", Route("a.b", "v1", "cs", "n", "c")),
         ("/api/v1/watch/namespaces/n/pods/p", Route("", "v1", "pods", "n", "p", "", True)),
-        ("/api/v1/namespaces/n/configmaps/a%2Fb", Route("", "v1", "configmaps", "n", "a/b")),
+        ("/api/v1/namespaces/n/configmaps/a/b", Route("", "v1", "configmaps", "n", "a", "b")),
         ("/api/v1/namespaces/n/pods/p/a/b", None),
         ("/api/v1//namespaces", None),
         ("/metrics", None),
