@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from labsim.cli.output import Format, print_rows
+from labsim.errors import UsageError
 
 fault_app = typer.Typer(
     no_args_is_help=True,
@@ -53,7 +54,7 @@ def delay(
     lab: Lab = "",
 ) -> None:
     """Let every event of their watches come later."""
-    _say(lab, {"fault": "delay", "seconds": by, "who": _who(program, user, connection, kind)})
+    _say(lab, {"fault": "delay", "seconds": _seconds(by), "who": _who(program, user, connection, kind)})
 
 
 @fault_app.command()
@@ -66,7 +67,7 @@ def reorder(
     lab: Lab = "",
 ) -> None:
     """Let their watches overtake each other, and the answers of their writes. Each watch keeps its own order."""
-    _say(lab, {"fault": "reorder", "seconds": within, "who": _who(program, user, connection, kind)})
+    _say(lab, {"fault": "reorder", "seconds": _seconds(within), "who": _who(program, user, connection, kind)})
 
 
 @fault_app.command()
@@ -142,6 +143,15 @@ def clear(
 ) -> None:
     """Switch faults off: what they held back comes at once."""
     _say(lab, {"fault": "clear", "numbers": numbers or []})
+
+
+def _seconds(text: str) -> float:
+    from labsim.model.quantities import parse_duration_s
+
+    try:
+        return parse_duration_s(text)
+    except ValueError as problem:
+        raise UsageError(str(problem)) from problem
 
 
 def _who(program: str, user: str, connection: str, kind: str) -> dict[str, str]:

@@ -10,7 +10,6 @@ from labsim.hub.embedded.clients import HubClients
 from labsim.kube.http import KubeHttp
 from labsim.kube.users import ADMIN
 from labsim.lab.getting import resource_named
-from labsim.model.quantities import parse_duration_s
 
 CUT = "cut"
 CLEAR = "clear"
@@ -22,7 +21,7 @@ def carry_hub_command(clients: HubClients | None, command: dict[str, Any]) -> li
     """Carry out one command: rows for `list` and `clients`, lines for a person otherwise. Raises LabsimError.
 
     fault: one of What, or cut, clear, list, clients; who: `program`, `user`, `connection`, `kind`; and what belongs to
-    the fault: `seconds` as text with a unit, `revision`, `how`, `count`, `numbers`.
+    the fault: `seconds`, `revision`, `how`, `count`, `numbers`.
     """
     if clients is None:
         hint = "faults need the embedded hub: leave --hub out"
@@ -62,11 +61,7 @@ def _cut(clients: HubClients, who: Who, how: Cut) -> str:
 
 def _details(clients: HubClients, what: What, command: dict[str, Any]) -> dict[str, Any]:
     if what in (What.DELAY, What.REORDER):
-        try:
-            seconds = parse_duration_s(str(command.get("seconds")))
-        except ValueError as problem:
-            raise UsageError(str(problem)) from problem
-        return {"seconds": seconds}
+        return {"seconds": float(command["seconds"])}
     if what is What.FREEZE:
         return _revision(clients, command.get("revision"))
     count = int(command.get("count") or 1)

@@ -9,49 +9,17 @@ import difflib
 import fnmatch
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from labsim.errors import InvalidFile
-from labsim.model.quantities import format_duration, format_size, parse_duration_s, parse_size_bytes
-from labsim.model.states import AGENT_STATES
+from labsim.model.hub_fault import HubFaultStep
+from labsim.model.quantities import format_duration, format_size
+from labsim.model.scenario_parts import Duration, Name, Part, Player, Size, State
 
 API_VERSION = "labsim/v1alpha1"
-_DNS_LABEL = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
-
-
-def _duration(value: Any) -> float:
-    if isinstance(value, str):
-        return parse_duration_s(value)
-    raise ValueError(f"{value!r} is no duration: write a number and a unit, for example 15m")
-
-
-def _size(value: Any) -> int:
-    if isinstance(value, str):
-        return parse_size_bytes(value)
-    raise ValueError(f"{value!r} is no size: write a number and a unit, for example 16GiB")
-
-
-def _state(value: Any) -> str:
-    if value in AGENT_STATES:
-        return str(value)
-    near = difflib.get_close_matches(str(value), AGENT_STATES, 1, 0.5)
-    raise ValueError(f"{value!r} is no agent state" + (f"; did you mean {near[0]}?" if near else ""))
-
-
-Duration = Annotated[float, BeforeValidator(_duration), WithJsonSchema({"type": "string", "examples": ["15m", "90s"]})]
-Size = Annotated[int, BeforeValidator(_size), WithJsonSchema({"type": "string", "examples": ["16GiB", "120GB"]})]
-State = Annotated[str, BeforeValidator(_state), WithJsonSchema({"type": "string", "enum": list(AGENT_STATES)})]
-Name = Annotated[str, Field(pattern=_DNS_LABEL)]
-Player = Literal["simulated", "external"]
-
-
-class Part(BaseModel):
-    """A part of the file: unknown fields are mistakes, and types are not guessed."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, populate_by_name=True, frozen=True, defer_build=True)
 
 
 class Metadata(Part):
@@ -258,6 +226,7 @@ STEP_NAMES = (
     "scale",
     "returnToPool",
     "wait",
+    "hubFault",
 )
 
 
@@ -277,6 +246,7 @@ class Step(Part):
     scale: ScaleStep | None = None
     return_to_pool: ReturnToPoolStep | None = Field(default=None, alias="returnToPool")
     wait: WaitStep | None = None
+    hub_fault: HubFaultStep | None = Field(default=None, alias="hubFault")
 
     @model_validator(mode="after")
     def _one_action(self) -> Step:

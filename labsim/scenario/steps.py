@@ -6,8 +6,11 @@ import fnmatch
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from labsim.errors import CheckFailed
+from labsim.errors import CheckFailed, NothingSelected, UsageError
+from labsim.hub.embedded.clients import HubClients
+from labsim.lab.hub_faults import carry_hub_command
 from labsim.machines.driver import BootSource, MachineDriver
+from labsim.model.hub_fault import HubFaultStep
 from labsim.model.kinds import AGENT, HOSTED_CLUSTER, NODE_POOL
 from labsim.model.objects import Object, name_of, namespace_of
 from labsim.model.quantities import format_duration
@@ -36,6 +39,7 @@ class Lab(Observed, Evidence, Protocol):
     """What steps need of a lab."""
 
     driver: MachineDriver
+    clients: HubClients | None  # of the hub, where that is in this process
 
     def machine_names(self) -> list[str]: ...
     def now(self) -> float: ...
@@ -78,6 +82,8 @@ def title_of(step: Step) -> str:
             return f"scale NodePool {action.node_pool} to {action.replicas}"
         case ReturnToPoolStep():
             return f"return released agents to the pool within {format_duration(action.within)}"
+        case HubFaultStep():
+            return str(action)
         case WaitStep():
             return f"wait {format_duration(action.duration)}"
     return step.verb
@@ -198,6 +204,14 @@ def _return_to_pool(lab: Lab, step: ReturnToPoolStep, report: Report) -> None:
         )
 
 
+def _hub_fault(lab: Lab, step: HubFaultStep, report: Report) -> None:
+    try:
+        for line in carry_hub_command(lab.clients, step.command()):
+            report(line)
+    except (NothingSelected, UsageError) as refused:
+        raise CheckFailed(refused.message, hint=refused.hint) from refused
+
+
 def _wait(lab: Lab, step: WaitStep, report: Report) -> None:
     del report
     lab.run_until(lambda: False, lab.now() + step.duration)
@@ -241,5 +255,6 @@ _ACTIONS: dict[type, Callable[[Lab, Any, Report], None]] = {
     ScaleStep: _scale,
     ReturnToPoolStep: _return_to_pool,
     WaitStep: _wait,
+    HubFaultStep: _hub_fault,
     ExpectStep: _expect,
 }

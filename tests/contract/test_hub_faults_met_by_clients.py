@@ -145,7 +145,7 @@ def test_a_delayed_controller_hears_it_after_everybody_else(hub: OpenHub) -> Non
     late, fresh = Listed(core), Listed(other)
     watched(hub, "controller/")
     watched(hub, "other/")
-    hub.fault("delay", CONTROLLER, seconds="20s")
+    hub.fault("delay", CONTROLLER, seconds=20.0)
     make(other, "a")
     assert fresh.hears(1) == ["ADDED a"]
     assert late.events == []

@@ -182,32 +182,53 @@ def recorded(name: str) -> dict[str, int]:
     return found
 
 
+def run_with(manager: Path, scenario: Path, *, managers: int) -> Path:
+    """Pass a scenario with so many managers in the place of our provider; returns the run's directory."""
+    folder, said = scenario.parent, []
+    run, started = folder / "run", Managers(manager, folder)
+    try:
+        with labsim_run(
+            scenario, "--external", "agent-provider", "--speed", SPEED, "--run-dir", run, folder=folder
+        ) as process:
+            assert process.stderr is not None
+            for line in process.stderr:
+                said.append(line)
+                started.heard(line.rstrip("\n"))
+    finally:
+        started.close()
+    assert process.returncode == 0, "".join(said)
+    assert started.started == managers
+    assert started.ended_early == []
+    return run
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_scenario_passes_with_a_real_manager(
     name: str, manager: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    run, said = tmp_path / "run", []
-    managers = Managers(manager, tmp_path)
-    try:
-        with labsim_run(
-            scenario_file(name, tmp_path), "--external", "agent-provider", "--speed", SPEED, "--run-dir", run,
-            folder=tmp_path,
-        ) as process:  # fmt: skip
-            assert process.stderr is not None
-            for line in process.stderr:
-                said.append(line)
-                managers.heard(line.rstrip("\n"))
-    finally:
-        managers.close()
-    assert process.returncode == 0, "".join(said)
-    assert managers.started == (2 if name.startswith("two-") else 1)
-    assert managers.ended_early == []
+    run = run_with(manager, scenario_file(name, tmp_path), managers=2 if name.startswith("two-") else 1)
     found = ways_of_agents(run)
     if request.config.getoption("--labsim-update-golden"):
         document = json.loads(RECORDED.read_text()) if RECORDED.exists() else {"scenarios": {}}
         document["scenarios"][name] = found
         RECORDED.write_text(json.dumps(document, indent=1) + "\n")
     assert found == recorded(name)
+
+
+def test_with_a_stale_cache_a_real_managers_claims_are_conflicts_and_it_recovers(manager: Path, tmp_path: Path) -> None:
+    text = (SCENARIOS / "stale-agents-cache.yaml").read_text()
+    assert text.count("labsim/agentProvider") == 1
+    scenario = tmp_path / "stale-agents-cache.yaml"
+    scenario.write_text(text.replace("labsim/agentProvider", f"{manager.name}/*"))
+    run = run_with(manager, scenario, managers=1)
+    lines = [json.loads(line) for line in (run / "history.jsonl").read_bytes().splitlines()]
+    on, off = (line["n"] for line in lines if line["type"] == "fault")
+    claims = [
+        line for line in lines if line["type"] == "request" and line["method"] == "PUT" and "/agents/" in line["path"]
+    ]
+    assert {line["client"].partition("/")[0] for line in claims} == {manager.name}
+    assert {line["status"] for line in claims if on < line["n"] < off} == {409}
+    assert 200 in {line["status"] for line in claims if line["n"] > off}
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -19,6 +19,9 @@ spec:
 """
 
 
+BOOT = "boot: {machines: worker-*, from: discovery-iso}"
+
+
 def test_every_shipped_scenario_is_valid() -> None:
     files = sorted((Path(__file__).parents[3] / "scenarios").rglob("*.yaml"))
     assert len(files) >= 13
@@ -58,6 +61,12 @@ def test_all_mistakes_are_reported_at_once_with_their_paths_and_suggestions() ->
         (("{name: lab}", "{name: Lab!}"), "should match pattern"),
         (("boot: {machines: worker-*, from: discovery-iso}", "scale: {nodePool: none, replicas: 1}"), "no step before"),
         (("boot: {machines: worker-*, from: discovery-iso}", "dance: {}"), "exactly one of"),
+        ((BOOT, "hubFault: {fault: freeze}"), "freeze needs at least one of program, user, connection"),
+        ((BOOT, "hubFault: {fault: clear, program: x}"), "clear meets nobody"),
+        ((BOOT, "hubFault: {fault: delay, program: x}"), "delay needs by"),
+        ((BOOT, "hubFault: {fault: freeze, program: x, by: 5s}"), "by goes with delay and reorder, not with freeze"),
+        ((BOOT, "hubFault: {fault: cut, program: x, how: timeout}"), "how of cut is one of end, reset, expired"),
+        ((BOOT, "hubFault: {fault: lose-write, program: x}"), "lose-write needs dataLoss: true"),
         (("kind: Scenario", "kind: Scenery"), "kind"),
         (("15m", "15"), "write a number and a unit"),
     ],
