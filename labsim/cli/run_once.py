@@ -12,7 +12,7 @@ from typing import Any
 
 from labsim.cli.background import report
 from labsim.cli.progress import TerminalProgress
-from labsim.errors import ExitCode, LabError, LabsimError
+from labsim.errors import ExitCode, LabError, LabsimError, UsageError
 from labsim.lab.external import tell_of_external
 from labsim.lab.folder import LAB_FOLDER, LEDGER, LabFolder, process_started
 from labsim.lab.hub_choice import OUR_OWN, HubChoice
@@ -21,6 +21,7 @@ from labsim.lab.ledger import Ledger
 from labsim.lab.opening import OpenLab, keep_open, open_lab
 from labsim.lab.sizes import sizes_of
 from labsim.model.components import COMPONENT_FLAGS
+from labsim.model.hub_fault import HubFaultStep
 from labsim.model.scenario import Scenario
 from labsim.report.evidence import EvidenceFile
 from labsim.report.resources import resource_lines
@@ -166,6 +167,9 @@ def _opened(
     progress: TerminalProgress,
 ) -> Iterator[OpenLab]:
     """The run's lab, made; its folder goes when the lab is closed."""
+    if choice.hub.hub != OUR_OWN.hub and any(isinstance(step.action, HubFaultStep) for step in scenario.spec.steps):
+        hint = f"leave --hub {choice.hub.hub} out: labsim is not between a cluster and its clients"
+        raise UsageError(f"{scenario.metadata.name} has a hubFault, which needs the embedded hub", hint=hint)
     facts = {**dataclasses.asdict(choice), "replay": choice.replay_line(path)}
     directory.write_inputs(path.read_text(), facts)
     progress.talk(f"{scenario.metadata.name}: seed {choice.seed}, {choice.machines} machines")

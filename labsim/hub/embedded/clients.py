@@ -32,6 +32,7 @@ from labsim.model.http import Request, Response
 from labsim.model.kinds import Kind
 
 REQUEST_TIMEOUT_S = 60.0  # kube-apiserver's --request-timeout
+TIMED_OUT = "request did not complete within requested timeout - context deadline exceeded"
 CLIENTS_MAX = 1000  # that are remembered; who was silent for longest is forgotten first
 COMPONENT_PROGRAM = "labsim/"
 IN_PROCESS = "in-process"
@@ -53,7 +54,6 @@ class _Exchange:
     fault: int | None = None
     is_lost: bool = False  # the connection is reset in place of an answer
     lag_s: float = 0.0
-    times_out: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -107,10 +107,6 @@ class HubClients:
         self._note(request, exchange, response.status)
         if exchange.is_lost:
             raise ConnectionResetError(f"fault {exchange.fault}")
-        if exchange.times_out:
-            text = "request did not complete within requested timeout - context deadline exceeded"
-            late = error_answer(ApiError(504, "Timeout", f"Timeout: {text}"))
-            response = dataclasses.replace(late, headers={**response.headers, **late.headers})
         return self._later(response, exchange.lag_s) if exchange.lag_s else response
 
     def _later(self, response: Response, after_s: float) -> Future[Response]:
@@ -174,11 +170,11 @@ class HubClients:
         fault = self._faults.losing(What.LOSE_ANSWER, client, kind)
         if fault is not None:
             self._meets(exchange, fault)
-            if fault.how == LostBy.RESET:
-                exchange.is_lost = True
-            else:
-                exchange.times_out, exchange.lag_s = True, REQUEST_TIMEOUT_S
-            return response
+            exchange.is_lost = fault.how == LostBy.RESET
+            if exchange.is_lost:
+                return response
+            exchange.lag_s = REQUEST_TIMEOUT_S
+            return error_answer(ApiError(504, "Timeout", f"Timeout: {TIMED_OUT}"))
         exchange.lag_s = self._faults.answer_lag_s(client, kind, self.server.revision)
         return response
 

@@ -14,7 +14,7 @@ from labsim.clock import EventQueue
 from labsim.controllers.runtime.component import Component
 from labsim.controllers.runtime.effects import DONE, Controller, Handler, Key, Note, Program, Result, Watch
 from labsim.entropy import Entropy
-from labsim.errors import NothingSelected
+from labsim.errors import LabError, NothingSelected
 from labsim.history import History
 from labsim.hub.embedded.client_faults import Cut, LostBy, What, Who
 from labsim.hub.embedded.clients import REQUEST_TIMEOUT_S, HubClients
@@ -22,6 +22,7 @@ from labsim.kube.http import KubeHttp
 from labsim.kube.server import ApiServer
 from labsim.kube.users import ADMIN
 from labsim.kube.watch import WatchStream
+from labsim.lab.hub_faults import carry_hub_command
 from labsim.model.http import Request, Response
 from labsim.model.kinds import CONFIG_MAP
 from labsim.world.world import World
@@ -478,3 +479,9 @@ def test_a_simulated_components_watch_is_frozen_like_anybodys() -> None:
     clients.clear_faults([])
     world.run_for(1)
     assert heard == ["a"]
+
+
+def test_a_hub_that_is_a_cluster_has_no_faults_here() -> None:
+    with pytest.raises(LabError, match="a cluster of its own") as refused:
+        carry_hub_command(None, {"fault": "list"})
+    assert refused.value.hint == "faults need the embedded hub: leave --hub out"
