@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from libvirt_at_hand import NEEDS_LIBVIRT
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
 SPEED = "15"  # in-world seconds per real second, under software emulation on two cores
 WITHIN_S = 560
 
 
-def missing_for_libvirt() -> list[str]:
-    path = os.environ.get("PATH", "") + ":/usr/sbin"
-    programs = ("libvirtd", "qemu-system-x86_64", "xorriso")
-    found = [program for program in programs if not shutil.which(program, path=path)]
-    return found if importlib.util.find_spec("libvirt") else [*found, "the libvirt binding"]
-
-
-pytestmark = [
-    pytest.mark.vm,
-    pytest.mark.skipif(
-        bool(missing_for_libvirt()),
-        reason=f"libvirt machines cannot be made, missing: {', '.join(missing_for_libvirt())}",
-    ),
-]
+pytestmark = NEEDS_LIBVIRT
 
 
 @pytest.mark.parametrize("name", ["scale-down-and-reuse", "scale-down-and-reuse-portable", "scale-down-and-reclaim"])
