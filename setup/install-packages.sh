@@ -115,6 +115,7 @@ case $family in
     need "what compiles libvirt's Python binding" libvirt-devel pkgconf-pkg-config gcc python3-devel
     need "what a discovery ISO is made of" syslinux syslinux-nonlinux xorriso busybox
     need "a kernel for the discovery ISO" kernel-core kernel-modules-core
+    need "UEFI firmware and TPM for machines" edk2-ovmf swtpm swtpm-tools
     need "openssl" openssl
     have kubectl || need "kubectl" "$(known kubernetes-client kubernetes1.34-client kubernetes1.33-client)"
     ;;
@@ -124,7 +125,9 @@ case $family in
     need "libvirt" libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients
     need "what compiles libvirt's Python binding" libvirt-dev pkg-config gcc python3-dev
     need "what a discovery ISO is made of" isolinux syslinux-common xorriso "$(known busybox-static busybox)" cpio
-    # As files only: nothing here changes what this machine itself boots.
+    # As files only: nothing here changes what this machine itself boots. UEFI and a TPM are for machines that ask for them.
+    need "UEFI firmware and TPM for machines" ovmf swtpm swtpm-tools
+    need "what a discovery ISO starts with under UEFI" shim-signed grub-efi-amd64-signed mtools
     if [ "${ID:-}" = ubuntu ]; then kernel=linux-image-virtual; else kernel=linux-image-cloud-amd64; fi
     need "a kernel for the discovery ISO" "$(known "$kernel" linux-image-amd64)"
     need "openssl" openssl

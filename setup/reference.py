@@ -19,7 +19,7 @@ import typer
 from typer.models import ArgumentInfo
 
 from labsim.cli.main import app
-from labsim.model import scenario
+from labsim.model import machine_group, scenario
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "reference"
 WRITTEN = "Written by `make reference`; change the code, not this page."
@@ -158,10 +158,13 @@ def _default(spec: dict[str, Any]) -> str:
 def _field_texts() -> dict[tuple[str, str], str]:
     """The text below a field of a model, by the class's name and the field's name in the file."""
     texts: dict[tuple[str, str], str] = {}
-    for entry in ast.parse(inspect.getsource(scenario)).body:
+    parsed = [
+        (module, entry) for module in (machine_group, scenario) for entry in ast.parse(inspect.getsource(module)).body
+    ]
+    for module, entry in parsed:
         if not isinstance(entry, ast.ClassDef):
             continue
-        fields = getattr(scenario, entry.name).model_fields if hasattr(scenario, entry.name) else {}
+        fields = getattr(module, entry.name).model_fields
         texts[entry.name, ""] = " ".join((ast.get_docstring(entry) or "").split())
         for before, after in zip(entry.body, entry.body[1:], strict=False):
             is_text = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)

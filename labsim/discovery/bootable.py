@@ -30,13 +30,14 @@ def bootable_base_image(
     python: Path | None = None,
     version: str = "labsim",
     rootfs_url: str = "",
+    needs: tuple[str, ...] = (),
 ) -> BaseImage:
     """The bootable image for these inputs, from the cache where it was made before (some seconds otherwise).
 
-    Raises LabError where a package is missing or the disk is full. Two processes that want the same one wait for
-    each other. `rootfs_url` makes it a minimal ISO.
+    Raises LabError where a package is missing, no kernel has the drivers in `needs`, or the disk is full. Two processes
+    that want the same one wait for each other. `rootfs_url` makes it a minimal ISO.
     """
-    files = find_kernel(kernel, modules)
+    files = find_kernel(kernel, modules, needs)
     identity = f"{inputs_digest(files, python)} {version} {rootfs_url}"
     path = cache / f"base-{hashlib.sha256(identity.encode()).hexdigest()[:24]}.iso"
     try:

@@ -30,7 +30,8 @@ load {network_drivers}
   done
 ) &
 (
-  load {storage_drivers}
+  load {other_drivers}
+  [ -d /sys/firmware/efi ] && mount -t efivarfs efivarfs /sys/firmware/efi/efivars
   : >/run/labsim/drivers
 ) &
 {library_path}export PATH=/bin:/usr/bin HOME=/root LANG=C.UTF-8
@@ -61,7 +62,7 @@ def init_script(python: Path, drivers: Sequence[str], library_path: str = "") ->
     last_network = max((drivers.index(name) for name in NETWORK_DRIVERS if name in drivers), default=-1)
     return _INIT.format(
         network_drivers=" ".join(drivers[: last_network + 1]),
-        storage_drivers=" ".join(drivers[last_network + 1 :]),
+        other_drivers=" ".join(drivers[last_network + 1 :]),
         python=python,
         library_path=f"export LD_LIBRARY_PATH={library_path}\n" if library_path else "",
     ).encode()

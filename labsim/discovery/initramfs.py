@@ -19,6 +19,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import labsim.guest
+from labsim.discovery.efi import find_efi_loader
 from labsim.discovery.init_script import APPLETS, init_script, udhcpc_script
 from labsim.discovery.kernel import KernelFiles, driver_files
 from labsim.discovery.packages import file_of_package, program
@@ -182,6 +183,8 @@ def inputs_digest(kernel: KernelFiles, python: Path | None = None) -> str:
     digest = hashlib.sha256()
     files = [kernel.kernel, kernel.modules / "modules.dep", choose_python(python)]
     files += [Path(path) for path in (*BUSYBOX, "/usr/bin/openssl") if Path(path).exists()]
+    loader = find_efi_loader()
+    files += [file for _, file in loader.files] if loader else []
     for file in files:
         status = file.stat()
         digest.update(f"{file} {status.st_size} {status.st_mtime_ns}\n".encode())

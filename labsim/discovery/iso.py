@@ -1,8 +1,9 @@
 """Makes discovery ISOs in the layout of an RHCOS live image.
 
-Two kinds: a bootable hybrid image (CD and disk, BIOS) with a kernel, made by xorriso, and a plain one without, made by
-pycdlib in milliseconds, for simulated machines. Both hold the same paths, so whoever embeds, inspects or downloads does
-not know the difference. The same input gives the same bytes: fixed times, fixed order, no random identifiers.
+Two kinds: a bootable hybrid image (CD and disk, BIOS and UEFI) with a kernel, made by xorriso, and a plain one without,
+made by pycdlib in milliseconds, for simulated machines. Both hold the same paths, so whoever embeds, inspects or
+downloads does not know the difference. The same input gives the same bytes: fixed times, fixed order, no random
+identifiers.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import pycdlib
 import pycdlib.dates
 import pycdlib.headervd
 
+from labsim.discovery.efi import ESP_PATH, POINTER_PATH, efi_system_partition, find_efi_loader, pointer
 from labsim.discovery.embed import IGNITION_AREA_BYTES
 from labsim.discovery.packages import file_of_package, program
 from labsim.errors import LabError
@@ -79,15 +81,18 @@ class IsoContent:
 
 def iso_files(content: IsoContent) -> dict[str, bytes]:
     """Every file of the image by its path, boot loader apart, sorted by path."""
-    config = isolinux_config(content)
+    config, grub = isolinux_config(content), grub_config(content)
     default = " ".join(_kernel_arguments(content))
-    offset = config.index(default.encode())  # the area begins with the default arguments, as coreos-installer has it
+    # The area begins with the default arguments, as coreos-installer has it.
+    offsets = {"isolinux/isolinux.cfg": config.index(default.encode())}
+    offsets[boot_entry.GRUB_MENU_PATH.lstrip("/")] = grub.index(boot_entry.grub_words(default).encode())
     kargs = {
         "default": default,
-        "files": [{"path": "isolinux/isolinux.cfg", "offset": offset, "pad": "#", "end": "\n"}],
+        "files": [{"path": path, "offset": offset, "pad": "#", "end": "\n"} for path, offset in offsets.items()],
         "size": len(default) + KARGS_AREA_BYTES,
     }
     files = {
+        boot_entry.GRUB_MENU_PATH: grub,
         boot_entry.INITRD_PATH: boot_entry.RESERVED,
         boot_entry.KERNEL_PATH: boot_entry.RESERVED,
         "/coreos/features.json": _json({"installer-config": True, "live-initrd-network": True}),
@@ -109,10 +114,7 @@ def iso_files(content: IsoContent) -> dict[str, bytes]:
 def isolinux_config(content: IsoContent) -> bytes:
     """The boot menu: one entry, started at once, on screen and serial line, with the padding for kernel arguments, and
     the one that a reclaim fills in and makes the default (labsim.guest.boot_entry)."""
-    initrds = ["/images/pxeboot/initrd.img", "/images/ignition.img"]
-    if content.minimal:
-        initrds.append("/images/assisted_installer_custom.img")
-    arguments = [f"initrd={','.join(initrds)}", BOOT_MARKER, *_kernel_arguments(content)]
+    arguments = [f"initrd={','.join(_initrds(content))}", BOOT_MARKER, *_kernel_arguments(content)]
     lines = [
         "serial 0 115200",
         boot_entry.default_line(),
@@ -126,6 +128,28 @@ def isolinux_config(content: IsoContent) -> bytes:
         "",
     ]
     return "\n".join(lines).encode()
+
+
+def grub_config(content: IsoContent) -> bytes:
+    """The same menu for GRUB, which starts the image under UEFI."""
+    arguments = boot_entry.grub_words(" ".join([BOOT_MARKER, *_kernel_arguments(content)]))
+    lines = [
+        "set timeout=0",
+        boot_entry.default_line(boot_entry.GRUB_MENU_PATH),
+        f"menuentry {boot_entry.OWN_ENTRY} --id {boot_entry.OWN_ENTRY} {{",
+        f"  linux /images/pxeboot/vmlinuz {arguments}",
+        "#" * KARGS_AREA_BYTES + "# COREOS_KARG_EMBED_AREA",
+        f"  initrd {' '.join(_initrds(content))}",
+        "}",
+        *boot_entry.grub_menu_lines(" ".join(content.kernel_arguments)),
+        "",
+    ]
+    return "\n".join(lines).encode()
+
+
+def _initrds(content: IsoContent) -> list[str]:
+    custom = ["/images/assisted_installer_custom.img"] if content.minimal else []
+    return ["/images/pxeboot/initrd.img", "/images/ignition.img", *custom]
 
 
 def _kernel_arguments(content: IsoContent) -> list[str]:
@@ -161,7 +185,8 @@ def build_plain_iso(target: Path, *, version: str = "labsim", arch: str = "x86_6
 
 
 def write_bootable_iso(target: Path, content: IsoContent) -> Path:
-    """Write a hybrid ISO that BIOS machines start from CD and from disk. Raises LabError where a package is missing."""
+    """Write a hybrid ISO that machines start from CD and from disk: under a BIOS, and under UEFI where a boot loader
+    for it is installed here (labsim.discovery.efi). Raises LabError where a package is missing."""
     xorriso = program("xorriso", "xorriso")
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="labsim-iso-", dir=target.parent) as folder:
@@ -169,21 +194,28 @@ def write_bootable_iso(target: Path, content: IsoContent) -> Path:
         files = iso_files(content)
         files["/isolinux/isolinux.bin"] = file_of_package(ISOLINUX_BIN, "isolinux").read_bytes()
         files["/isolinux/ldlinux.c32"] = file_of_package(LDLINUX, "syslinux-common").read_bytes()
+        loader = find_efi_loader()
+        if loader is not None:
+            files[ESP_PATH] = efi_system_partition(loader, boot_entry.GRUB_MENU_PATH, ISO_TIME_S)
+            files[POINTER_PATH] = pointer(boot_entry.GRUB_MENU_PATH)
         _lay_out(tree, files)
         mbr = file_of_package(ISOHYBRID_MBR, "isolinux")
-        _run_xorriso([str(xorriso), *_mkisofs_arguments(content.volume_id, mbr, image, tree)])
+        arguments = _mkisofs_arguments(content.volume_id, mbr, image, tree, efi=loader is not None)
+        _run_xorriso([str(xorriso), *arguments])
         image.replace(target)
     return target
 
 
-def _mkisofs_arguments(volume_id: str, mbr: Path, image: Path, tree: Path) -> list[str]:
+def _mkisofs_arguments(volume_id: str, mbr: Path, image: Path, tree: Path, *, efi: bool) -> list[str]:
+    # GRUB's own partition, so that firmware finds it on a disk as well.
+    second = ("-eltorito-alt-boot", "-e", ESP_PATH.lstrip("/"), "-no-emul-boot", "-isohybrid-gpt-basdat") if efi else ()
     stamp = real_time.strftime("%Y%m%d%H%M%S00", real_time.gmtime(ISO_TIME_S))
     return [
         *("-as", "mkisofs", "-quiet", "-V", volume_id, "-R", "-uid", "0", "-gid", "0", "-dir-mode", "0555"),
         *("-file-mode", "0444", f"--modification-date={stamp}", "--set_all_file_dates", f"={ISO_TIME_S}"),
         *("-b", "isolinux/isolinux.bin", "-c", "isolinux/boot.cat"),
         *("-no-emul-boot", "-boot-load-size", "4", "-boot-info-table"),
-        *("-isohybrid-mbr", str(mbr), "-o", str(image), str(tree)),
+        *("-isohybrid-mbr", str(mbr), *second, "-o", str(image), str(tree)),
     ]
 
 

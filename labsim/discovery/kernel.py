@@ -10,7 +10,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from labsim.discovery.packages import KERNEL_PACKAGES_APT
+from labsim.discovery.packages import COMPLETE_KERNEL_APT, KERNEL_PACKAGES_APT
 from labsim.errors import LabError
 
 BOOT_FOLDER = Path("/boot")
@@ -19,8 +19,9 @@ MODULES_FOLDER = Path("/lib/modules")
 # In the order of their need: the network first, so that DHCP runs while the rest is loaded. A driver that a kernel
 # has built in, or does not have at all, is left out.
 NETWORK_DRIVERS = ("virtio_pci", "virtio_net", "virtio_mmio")
-STORAGE_DRIVERS = ("virtio_blk", "virtio_scsi", "virtio_rng", "ata_piix", "ahci", "sr_mod", "sd_mod")
-DRIVERS = NETWORK_DRIVERS + STORAGE_DRIVERS
+STORAGE_DRIVERS = ("virtio_blk", "virtio_scsi", "virtio_rng", "ata_piix", "ahci", "nvme", "sr_mod", "sd_mod")
+SYSTEM_DRIVERS = ("efivarfs", "button", "evdev")  # UEFI's variables; the power button, and how it is heard
+DRIVERS = NETWORK_DRIVERS + STORAGE_DRIVERS + SYSTEM_DRIVERS
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -32,8 +33,9 @@ class KernelFiles:
     modules: Path
 
 
-def find_kernel(kernel: Path | None = None, modules: Path | None = None) -> KernelFiles:
-    """The kernel to use: the one that is named, else this machine's newest that has modules, cloud kernels first."""
+def find_kernel(kernel: Path | None = None, modules: Path | None = None, needs: tuple[str, ...] = ()) -> KernelFiles:
+    """The kernel to use: the one that is named, else this machine's newest that has modules and the drivers in `needs`,
+    cloud kernels first."""
     if kernel is not None:
         version = modules.name if modules else kernel.name.removeprefix("vmlinuz-")
         folder = modules or MODULES_FOLDER / version
@@ -50,7 +52,20 @@ def find_kernel(kernel: Path | None = None, modules: Path | None = None) -> Kern
             "this machine has no kernel package to make an ISO from",
             hint=f"apt-get install {' or '.join(KERNEL_PACKAGES_APT)}, or use --kernel and --modules",
         )
+    candidates = [found for found in candidates if not _missing_drivers(found, needs)]
+    if not candidates:
+        raise LabError(
+            f"no kernel on this host has the driver {' and '.join(needs)}",
+            hint=f"apt-get install {COMPLETE_KERNEL_APT}: small cloud kernels leave drivers out",
+        )
     return max(candidates, key=lambda found: ("cloud" in found.version, _numbers(found.version)))
+
+
+def _missing_drivers(kernel: KernelFiles, needs: tuple[str, ...]) -> list[str]:
+    builtin = kernel.modules / "modules.builtin"
+    present = {_module_name(line) for line in builtin.read_text().split()} if builtin.is_file() else set()
+    present |= set(_dependencies(kernel.modules))
+    return [name for name in needs if name not in present]
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -17,6 +17,9 @@ ISO_PACKAGES_APT: tuple[str, ...] = (
     "python3",
 )
 KERNEL_PACKAGES_APT: tuple[str, ...] = ("linux-image-cloud-amd64", "linux-image-virtual")  # Debian's, Ubuntu's
+COMPLETE_KERNEL_APT = "linux-image-amd64"
+# Files only: nothing of these changes what the machine itself boots. Without them images start under a BIOS alone.
+EFI_PACKAGES_APT: tuple[str, ...] = ("shim-signed", "grub-efi-amd64-signed", "mtools")
 VM_PACKAGES_APT: tuple[str, ...] = ("qemu-system-x86",)
 
 

@@ -3,9 +3,10 @@
     0 ................ image end, rounded up to 1 MiB, plus 1 MiB ........................ + 16 MiB ..................
     | boot sector, boot loader, kernel, initrd (the ISO as it is) | record store: Ignition and /var/lib | boot entry |
 
-The image is the simplest thing that really boots under a BIOS: no partition, file system or boot loader has to be made
-in the guest. The kernel cannot tell whether the same image was read as CD or as disk, so one word of the disk's
-boot menu says it, changed in place because all its values have the same length:
+The image is the simplest thing that really boots, under a BIOS and, with the EFI system partition that is part of it,
+under UEFI: no partition, file system or boot loader has to be made in the guest. The kernel cannot tell whether the
+same image was read as CD or as disk, so one word of the disk's boot menus (there is one for each boot loader) says it,
+changed in place because all its values have the same length:
 
     labsim.boot=iso   the discovery system: a CD, or the image written to a stick by a person
     labsim.boot=dsk   the installed system; its Ignition lies in the record store
@@ -21,7 +22,7 @@ import os
 from pathlib import Path
 
 from labsim.guest import boot_entry
-from labsim.guest.boot_entry import MENU_PATH
+from labsim.guest.boot_entry import MENU_PATH, MENU_PATHS
 from labsim.guest.iso9660 import IsoReader, reader_of
 from labsim.guest.record_store import STORE_BYTES, RecordStore
 
@@ -33,6 +34,9 @@ SURROUNDINGS_PREFIX = "lab"  # + path: files that the lab, not the Ignition of t
 FILE_PREFIX = "file"  # + path
 MIB = 1 << 20
 SECTOR_BYTES = 512
+# What firmware needs to start the disk: a BIOS and UEFI the first sector, code and partitions, and UEFI also takes the
+# boot record of the ISO behind it (El Torito, sector 17 of 2048 bytes), on a disk as on a CD.
+BOOT_SECTORS = ((0, SECTOR_BYTES), (17 * 2048, 2048))
 COPY_BYTES = MIB
 BLOCK_DEVICES = "/sys/class/block"
 
@@ -81,13 +85,16 @@ class DiskImage:
         return rest[:3] if found else b""
 
     def set_boot_marker(self, value: bytes) -> None:
-        """Change the word in the disk's boot menu. Raises OSError where it cannot be written."""
-        extent = self.iso.find(MENU_PATH)
-        menu = os.pread(self.fileno, extent.length, extent.offset)
-        position = menu.find(MARKER)
-        if position < 0:
-            raise OSError(errno.EINVAL, f"{self.path} has no boot menu of ours")
-        os.pwrite(self.fileno, value, extent.offset + position + len(MARKER))
+        """Change the word in the disk's boot menus. Raises OSError where it cannot be written."""
+        for path in MENU_PATHS:
+            if not self.iso.has(path):
+                continue
+            extent = self.iso.find(path)
+            menu = os.pread(self.fileno, extent.length, extent.offset)
+            position = menu.find(MARKER)
+            if position < 0:
+                raise OSError(errno.EINVAL, f"{path} of {self.path} is no boot menu of ours")
+            os.pwrite(self.fileno, value, extent.offset + position + len(MARKER))
         os.fsync(self.fileno)
 
 
@@ -131,15 +138,15 @@ def installed_disk(devices: list[str]) -> DiskImage | None:
 class DiskWriter:
     """Installs the system on a disk: the answer to WriteDisk and SetBootEntry.
 
-    The first part takes the boot sector away and the last one writes it, so a disk whose writing was cut short does not
-    start. `surroundings` are files that the lab gives the machine whatever system runs on it (/etc/hosts and the pace
-    of its clock): the pointer Ignition of an installed node does not repeat them.
+    The first part takes the boot sectors away and the last one writes them, so a disk whose writing was cut short does
+    not start. `surroundings` are files that the lab gives the machine whatever system runs on it (/etc/hosts and the
+    pace of its clock): the pointer Ignition of an installed node does not repeat them.
     """
 
     def __init__(self, devices: list[str], surroundings: dict[str, bytes]) -> None:
         self._devices = devices
         self._surroundings = surroundings
-        self._first_sector: dict[str, bytes] = {}
+        self._boot_sectors: dict[str, list[bytes]] = {}
 
     def write_part(self, device: str, part: int, parts: int, ignition: bytes) -> None:
         """Write one part. Raises OSError where there is no such disk, no image to copy, or no room."""
@@ -184,22 +191,25 @@ class DiskWriter:
             size = os.lseek(fileno, 0, os.SEEK_END)
             if size < needed:
                 raise OSError(errno.ENOSPC, f"{target} has {size} bytes, {needed} are needed")
-            self._first_sector[target] = os.pread(source.fileno, SECTOR_BYTES, 0)
-            os.pwrite(fileno, bytes(SECTOR_BYTES), 0)
+            self._boot_sectors[target] = _boot_sectors(source)
+            for offset, length in BOOT_SECTORS:
+                os.pwrite(fileno, bytes(length), offset)
             os.fsync(fileno)
         finally:
             os.close(fileno)
 
     def _copy(self, source: DiskImage, target: str, part: int, parts: int) -> None:
-        """Copy this part's share of the image, whole MiB, without its first sector."""
+        """Copy this part's share of the image, whole MiB, without its boot sectors."""
         blocks = (source.image_bytes + COPY_BYTES - 1) // COPY_BYTES
         fileno = os.open(target, os.O_WRONLY | os.O_CLOEXEC)
         try:
             for block in range(blocks * part // parts, blocks * (part + 1) // parts):
-                skip = SECTOR_BYTES if block == 0 else 0
-                start = block * COPY_BYTES + skip
-                length = min((block + 1) * COPY_BYTES, source.image_bytes) - start
-                _write_all(fileno, os.pread(source.fileno, length, start), start)
+                start = block * COPY_BYTES
+                length = min(start + COPY_BYTES, source.image_bytes) - start
+                data = os.pread(source.fileno, length, start)
+                for offset, size in BOOT_SECTORS if block == 0 else ():
+                    data = data[:offset] + bytes(size) + data[offset + size :]
+                _write_all(fileno, data, start)
             os.fsync(fileno)
         finally:
             os.close(fileno)
@@ -218,11 +228,17 @@ class DiskWriter:
             raise OSError(errno.EIO, f"{target} does not hold what was written to it")
         try:
             image.set_boot_marker(BOOT_DISK)
-            first = self._first_sector.pop(target, b"") or os.pread(source.fileno, SECTOR_BYTES, 0)
-            _write_all(image.fileno, first, 0)
+            for (offset, _), data in zip(
+                BOOT_SECTORS, self._boot_sectors.pop(target, _boot_sectors(source)), strict=True
+            ):
+                _write_all(image.fileno, data, offset)
             os.fsync(image.fileno)
         finally:
             image.close()
+
+
+def _boot_sectors(source: DiskImage) -> list[bytes]:
+    return [os.pread(source.fileno, length, offset) for offset, length in BOOT_SECTORS]
 
 
 def _write_all(fileno: int, data: bytes, offset: int) -> None:

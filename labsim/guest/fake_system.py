@@ -21,17 +21,29 @@ Links = dict[str, str]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class DiskFacts:
+    """A disk. `bus` is virtio, scsi, sata or nvme; `wwn` is "0x" and 16 hexadecimal digits, or ""."""
+
+    name: str
+    size_bytes: int
+    rotational: bool = True
+    serial: str = ""
+    bus: str = "virtio"
+    wwn: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class MachineFacts:
-    """What a simulated machine is. `disks` are (name, size_bytes, rotational, serial), `nics` are
-    (name, mac, ipv4_cidr, gateway)."""
+    """What a simulated machine is. `nics` are (name, mac, ipv4_cidr, gateway)."""
 
     uuid: str
     hostname: str
     cpus: int
     memory_mib: int
-    disks: tuple[tuple[str, int, bool, str], ...]
+    disks: tuple[DiskFacts, ...]
     nics: tuple[tuple[str, str, str, str], ...]
     cdrom: bool = True
+    cd_bus: str = "sata"
     uefi: bool = False
     board_serial: str = ""
     cpu_model: str = "Intel Xeon Processor (Icelake)"
@@ -65,9 +77,9 @@ def system_tree(facts: MachineFacts) -> tuple[Files, Links]:
         files["/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"] = b"\6\0\0\0\0"
     _add_gpu(files)
     for index, disk in enumerate(facts.disks):
-        _add_disk(files, links, index, *disk)
+        _add_disk(files, links, index, disk)
     if facts.cdrom:
-        _add_cdrom(files, links)
+        _add_cdrom(files, links, facts.cd_bus)
     for index, nic in enumerate(facts.nics):
         _add_nic(files, links, index, nic[0], nic[1])
     _add_ipv4(files, facts.nics)
@@ -115,25 +127,78 @@ def _add_gpu(files: Files) -> None:
     files[f"{root}/device"] = b"0x1050\n"
 
 
-def _add_disk(files: Files, links: Links, index: int, name: str, size: int, rotational: bool, serial: str) -> None:
-    """A virtio disk behind a PCI express port of its own."""
-    root = f"/sys/block/{name}"
-    slot = f"0000:{index + 4:02x}:00.0"
-    links[root] = f"../devices/pci0000:00/0000:00:02.{index + 3}/{slot}/virtio{index + 2}/block/{name}"
-    links[f"{root}/device"] = f"../../../virtio{index + 2}"
-    files[f"{root}/size"] = f"{size // 512}\n".encode()
+def _add_disk(files: Files, links: Links, index: int, disk: DiskFacts) -> None:
+    root = f"/sys/block/{disk.name}"
+    files[f"{root}/size"] = f"{disk.size_bytes // 512}\n".encode()
     files[f"{root}/removable"] = b"0\n"
-    files[f"{root}/queue/rotational"] = b"1\n" if rotational else b"0\n"
+    files[f"{root}/queue/rotational"] = b"1\n" if disk.rotational else b"0\n"
+    _BUSES[disk.bus](files, links, index, disk)
+
+
+def _add_virtio_disk(files: Files, links: Links, index: int, disk: DiskFacts) -> None:
+    """Behind a PCI express port of its own."""
+    root = f"/sys/block/{disk.name}"
+    slot = f"0000:{index + 4:02x}:00.0"
+    links[root] = f"../devices/pci0000:00/0000:00:02.{index + 3}/{slot}/virtio{index + 2}/block/{disk.name}"
+    links[f"{root}/device"] = f"../../../virtio{index + 2}"
     files[f"{root}/device/vendor"] = b"0x1af4\n"
-    if serial:
-        files[f"{root}/serial"] = serial.encode()
+    if disk.serial:
+        files[f"{root}/serial"] = disk.serial.encode()
 
 
-def _add_cdrom(files: Files, links: Links) -> None:
-    """The SATA CD drive, with udev's record of it."""
+def _add_scsi_disk(files: Files, links: Links, index: int, disk: DiskFacts) -> None:
+    """One target of the virtio-scsi controller; the CD drive may be its target 0."""
+    _add_scsi_device(
+        files, links, disk, f"{_SCSI_CONTROLLER}/virtio1/host6/target6:0:{index + 1}", f"6:0:{index + 1}:0"
+    )
+    files[f"/sys/block/{disk.name}/device/vendor"] = b"QEMU    \n"
+
+
+def _add_sata_disk(files: Files, links: Links, index: int, disk: DiskFacts) -> None:
+    """One port of the chipset's AHCI controller; the CD drive may be on its first."""
+    port = index + 1
+    _add_scsi_device(files, links, disk, f"{_AHCI}/ata{port + 1}/host{port}/target{port}:0:0", f"{port}:0:0:0")
+    files[f"/sys/block/{disk.name}/device/vendor"] = b"ATA     \n"
+
+
+def _add_scsi_device(files: Files, links: Links, disk: DiskFacts, place: str, hctl: str) -> None:
+    root = f"/sys/block/{disk.name}"
+    links[root] = f"{place}/{hctl}/block/{disk.name}"
+    links[f"{root}/device"] = f"../../../{hctl}"
+    files[f"{root}/device/model"] = b"QEMU HARDDISK   \n"
+    files[f"{root}/device/vpd_pg80"] = struct.pack(">BBH", 0, 0x80, len(disk.serial)) + disk.serial.encode()
+    if disk.wwn:
+        files[f"{root}/device/wwid"] = f"naa.{disk.wwn.removeprefix('0x')}\n".encode()
+
+
+def _add_nvme_disk(files: Files, links: Links, index: int, disk: DiskFacts) -> None:
+    root, controller = f"/sys/block/{disk.name}", disk.name[: -len("n1")]
+    links[root] = f"../devices/pci0000:00/0000:00:{index + 4:02x}.0/nvme/{controller}/{disk.name}"
+    links[f"{root}/device"] = f"../../{controller}"
+    files[f"{root}/device/model"] = b"QEMU NVMe Ctrl                          \n"
+    files[f"{root}/device/serial"] = disk.serial.ljust(20).encode() + b"\n"
+    if disk.wwn:
+        files[f"{root}/wwid"] = f"eui.{disk.wwn.removeprefix('0x')}\n".encode()
+
+
+_AHCI = "../devices/pci0000:00/0000:00:1f.2"
+_SCSI_CONTROLLER = "../devices/pci0000:00/0000:00:02.2/0000:03:00.0"
+_BUSES = {
+    "virtio": _add_virtio_disk,
+    "scsi": _add_scsi_disk,
+    "sata": _add_sata_disk,
+    "nvme": _add_nvme_disk,
+}
+
+
+def _add_cdrom(files: Files, links: Links, bus: str) -> None:
+    """The CD drive, with udev's record of it."""
     root = "/sys/block/sr0"
-    links[root] = "../devices/pci0000:00/0000:00:1f.2/ata1/host0/target0:0:0/0:0:0:0/block/sr0"
-    links[f"{root}/device"] = "../../../0:0:0:0"
+    place = f"{_AHCI}/ata1/host0/target0:0:0/0:0:0:0"
+    if bus != "sata":
+        place = f"{_SCSI_CONTROLLER}/virtio1/host6/target6:0:0/6:0:0:0"
+    links[root] = f"{place}/block/sr0"
+    links[f"{root}/device"] = f"../../../{place.rpartition('/')[2]}"
     files[f"{root}/size"] = f"{CD_BYTES // 512}\n".encode()
     files[f"{root}/removable"] = b"1\n"
     files[f"{root}/dev"] = b"11:0\n"

@@ -17,6 +17,7 @@ import json
 import os
 import socket
 import subprocess
+import threading
 import time
 import traceback
 from collections.abc import Mapping
@@ -28,6 +29,7 @@ from labsim.guest.boot_entry import OWN_ENTRY, RECLAIM_MARKER
 from labsim.guest.carrier_host import PACE_PATH, Files, HostCarrier, Pace
 from labsim.guest.effects import Boot
 from labsim.guest.ignition import decode_data_url
+from labsim.guest.power_button import wait_for_power_button
 from labsim.guest.record_store import RecordStore
 
 CONFIG_PATH = "/config.ign"
@@ -60,8 +62,19 @@ class VirtualMachineHands:
 
     def reboot(self, reason: str) -> None:
         print_line(f"init: restarting{f' ({reason})' if reason else ''}")
-        os.sync()
-        subprocess.run(["/bin/busybox", "reboot", "-f"], check=False)
+        _leave("reboot")
+
+
+def _leave(how: str) -> None:
+    """End this boot: `reboot` or `poweroff`. What was written is on the disk before."""
+    os.sync()
+    subprocess.run(["/bin/busybox", how, "-f"], check=False)
+
+
+def _obey_power_button() -> None:
+    if wait_for_power_button():
+        print_line("init: the power button was pressed: shutting down")
+        _leave("poweroff")
 
 
 def start() -> NoReturn:
@@ -80,6 +93,7 @@ def _run() -> None:
     command_line = Path("/proc/cmdline").read_text().strip()
     marker = _boot_marker(command_line)
     _wait_for(DRIVERS_READY_PATH, DRIVERS_WAIT_S)
+    threading.Thread(target=_obey_power_button, name="power-button", daemon=True).start()
     boot, store, surroundings = _disk_boot(command_line) if marker == "dsk" else _discovery_boot(marker, command_line)
     files = Files("/", store if boot.source == "disk" else None, disk.FILE_PREFIX)
     files.restore()

@@ -67,9 +67,9 @@ def _read_disk(name: str) -> Task[dict[str, Any]]:
     size_bytes = 0 if optical and sectors == NO_MEDIUM_SECTORS else sectors * SECTOR_BYTES
     place_id = udev.get("ID_PATH") or path_id(place)
     by_path = f"/dev/disk/by-path/{place_id}" if place_id else ""
-    wwn = udev.get("ID_WWN_WITH_EXTENSION") or udev.get("ID_WWN") or ""
+    wwn = udev.get("ID_WWN_WITH_EXTENSION") or udev.get("ID_WWN") or (yield from _wwn(root))
     by_id = ""
-    if wwn:
+    if wwn.startswith(("0x", "eui.")):  # the links that upstream's agent knows
         by_id = f"/dev/disk/by-id/{'nvme' if wwn.startswith('eui.') else 'wwn'}-{wwn}"
     vendor = yield from read_text(f"{root}/device/vendor", "")
     model = yield from read_text(f"{root}/device/model", "")
@@ -109,6 +109,15 @@ def _serial(root: str) -> Task[str]:
     except OSError:
         return ""
     return page[4:].decode(errors="replace").strip("\0 ")
+
+
+def _wwn(root: str) -> Task[str]:
+    """The world wide name as udev writes it, out of what the kernel knows: an NVMe namespace's, or a SCSI device's."""
+    namespace = yield from read_text(f"{root}/wwid", "")
+    if namespace:
+        return namespace
+    device = yield from read_text(f"{root}/device/wwid", "")
+    return f"0x{device.removeprefix('naa.')}" if device.startswith("naa.") else ""
 
 
 def _udev_properties(root: str) -> Task[dict[str, str]]:

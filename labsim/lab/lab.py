@@ -20,9 +20,10 @@ from labsim.lab import objects
 from labsim.lab.assembly import add_components, hosted_cluster_objects
 from labsim.lab.images import DiscoveryImages
 from labsim.lab.lab_request import LabRequest, silent
+from labsim.lab.machine_specs import host_id_of, machine_spec
 from labsim.lab.names import VIRTUAL, Addresses
 from labsim.lab.sizes import Sizes
-from labsim.machines.driver import DiskSpec, HasConsole, MachineDriver, MachineSpec, NicSpec, Power
+from labsim.machines.driver import HasConsole, MachineDriver, MachineSpec, Power
 from labsim.machines.simulated.driver import SimulatedDriver
 from labsim.model.http import Response, request_for_url
 from labsim.model.kinds import (
@@ -35,8 +36,9 @@ from labsim.model.kinds import (
     STORAGE_CLASS,
     kind_of,
 )
+from labsim.model.machine_group import MachineGroup
 from labsim.model.objects import Object, name_of
-from labsim.model.scenario import CreateHostedClusterStep, InfraEnvSpec, LabSpec, MachineGroup
+from labsim.model.scenario import CreateHostedClusterStep, InfraEnvSpec, LabSpec
 from labsim.world.pace import Pace
 from labsim.world.world import World
 
@@ -134,7 +136,7 @@ class Lab:
                 spec = self._machine_spec(machine, group)
                 self._specs[machine] = spec
                 self._infra_env_of[machine] = infra_env
-                self._machine_by_host_id[spec.uuid] = machine
+                self._machine_by_host_id.setdefault(host_id_of(spec), machine)  # of several with one id, the first
                 self.driver.ensure(spec)
 
     def remove(self) -> None:
@@ -148,17 +150,8 @@ class Lab:
         return _Acting(self.world, who)
 
     def _machine_spec(self, name: str, group: MachineGroup) -> MachineSpec:
-        cpus, memory_mib, disk_bytes = self.options.sizes.of(group)
         entropy = self.entropy.child(f"machines/{self.options.identity}") if self.options.identity else self.entropy
-        raw = entropy.bytes(f"mac/{name}", 3)
-        return MachineSpec(
-            name=name,
-            uuid=entropy.uuid(f"machine-uuid/{name}"),
-            cpus=cpus,
-            memory_mib=memory_mib,
-            disks=(DiskSpec(name="vda", size_bytes=disk_bytes, serial=f"{name}-vda"[-20:]),),
-            nics=(NicSpec(mac=f"52:54:00:{raw[0]:02x}:{raw[1]:02x}:{raw[2]:02x}"),),
-        )
+        return machine_spec(name, group, self.options.sizes, entropy)
 
     # -- what scenarios and commands ask -------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from labsim.machines.profiles import profile as machine_profile
-from labsim.model.scenario import MachineGroup
+from labsim.model.machine_group import MachineGroup
 
 MIB = 2**20
 GB = 10**9
@@ -23,12 +23,13 @@ class Sizes:
     minimum_memory_mib: int | None = None
     minimum_disk_gb: int | None = None
 
-    def of(self, group: MachineGroup) -> tuple[int, int, int]:
-        """(cpus, memory in MiB, disk in bytes) of a group's machines."""
+    def of(self, group: MachineGroup) -> tuple[int, int, list[int]]:
+        """(cpus, memory in MiB, disks in bytes) of a group's machines. Disks beside the first are at most as large."""
+        first, *others = (disk.size for disk in group.all_disks())
         return (
             self.cpus or group.cpus,
             self.memory_mib or group.memory // MIB,
-            self.disk_bytes or group.disk,
+            [self.disk_bytes or first, *(min(size, self.disk_bytes or size) for size in others)],
         )
 
 

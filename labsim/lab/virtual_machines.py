@@ -43,7 +43,7 @@ def open_libvirt_lab(spec: LabSpec, request: LabRequest, outside: OutsideHub | N
     uri = request.connect or SESSION_URI
     check_hypervisor(uri)
     request.talk("preparing the bootable base image")
-    built = bootable_base_image(cache_root()).path
+    built = bootable_base_image(cache_root(), needs=_drivers_needed(spec)).path
     check_room(request.folder, built, sum(group.count for group in spec.machines))
     base_iso = request.folder / built.name
     with system_errors(f"writing {base_iso}"):
@@ -97,3 +97,9 @@ def open_paced_lab(
         serving.close()
         raise
     return OpenLab(lab, [serving.close], serving)
+
+
+def _drivers_needed(spec: LabSpec) -> tuple[str, ...]:
+    """Drivers that not every kernel has, without which a guest of this lab would not see one of its drives."""
+    buses = {bus for group in spec.machines for bus in (group.cd, *(disk.bus for disk in group.all_disks()))}
+    return ("ahci",) if "sata" in buses else ()

@@ -46,16 +46,27 @@ class Power(enum.Enum):
     CRASHED = "crashed"
 
 
+DiskBus = Literal["virtio", "scsi", "sata", "nvme"]
+CdBus = Literal["", "virtio", "sata"]
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class DiskSpec:
-    """One disk. `serial` is what the guest reads; a disk that does not rotate is an SSD to the guest."""
+    """One disk. `serial` and `wwn` ("0x" and 16 hexadecimal digits; "" for none) are what the guest reads; a disk that
+    does not rotate is an SSD to the guest."""
 
     name: str
     size_bytes: int
     serial: str
     rotational: bool = True
+    bus: DiskBus = "virtio"
+    wwn: str = ""
 
     def __post_init__(self) -> None:
+        if self.bus == "virtio" and (self.wwn or not self.rotational):
+            raise ValueError("a virtio disk has no WWN and cannot say that it does not rotate")
+        if self.bus == "nvme" and self.rotational:
+            raise ValueError("an NVMe disk does not rotate")
         if len(self.serial) > VIRTIO_SERIAL_LENGTH_MAX:
             raise ValueError(f"disk serial {self.serial!r} is longer than {VIRTIO_SERIAL_LENGTH_MAX} characters")
         if self.size_bytes < 512 or self.size_bytes % 512:
@@ -77,8 +88,9 @@ class NicSpec:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class MachineSpec:
-    """A machine as wanted. `uuid` (lower case) is what the guest reads as its system UUID, so it is the host id too
-    (facts/host-lifecycle.md 1.7): it never changes in the life of a machine."""
+    """A machine as wanted. `uuid` (lower case) is its own and never changes in the life of a machine. The guest reads
+    it as its system UUID, so it is the host id too (facts/host-lifecycle.md 1.7), unless `product_uuid` says otherwise
+    or there is a `board_serial`; machines may have those in common. `cd_bus`: "" is the driver's choice."""
 
     name: str
     uuid: str
@@ -88,6 +100,9 @@ class MachineSpec:
     nics: tuple[NicSpec, ...]
     firmware: Literal["bios", "uefi"] = "bios"
     boot_order: tuple[BootSource, ...] = DISK_FIRST
+    cd_bus: CdBus = ""
+    product_uuid: str = ""
+    board_serial: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,8 +16,9 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from labsim.errors import InvalidFile
 from labsim.model.hub_fault import HubFaultStep
+from labsim.model.machine_group import MachineGroup
 from labsim.model.quantities import format_duration, format_size
-from labsim.model.scenario_parts import Duration, Name, Part, Player, Size, State
+from labsim.model.scenario_parts import Duration, Name, Part, Player, State
 
 API_VERSION = "labsim/v1alpha1"
 
@@ -33,19 +34,6 @@ class InfraEnvSpec(Part):
     """Where its agents live; the lab's own namespace by default."""
     agent_labels: dict[str, str] = Field(default_factory=dict, alias="agentLabels")
     auto_approve: bool = Field(default=False, alias="autoApprove")
-
-
-class MachineGroup(Part):
-    name: Name
-    count: int = Field(default=1, ge=1, le=5000)
-    infra_env: Name = Field(alias="infraEnv")
-    cpus: int = Field(default=4, ge=1, le=512)
-    memory: Size = 16 * 2**30
-    disk: Size = 120 * 2**30
-
-    def machine_names(self) -> list[str]:
-        """`worker-0`, `worker-1`, ... in order."""
-        return [f"{self.name}-{index}" for index in range(self.count)]
 
 
 class CimRequirement(Part):

@@ -8,10 +8,11 @@ import json
 import os
 import select
 import shutil
+import socket
 import ssl
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -19,6 +20,7 @@ from urllib.parse import quote
 import pytest
 
 from labsim import edge_time
+from labsim.discovery import efi
 from labsim.discovery.base_image import BaseImage
 from labsim.discovery.bootable import bootable_base_image
 from labsim.discovery.kernel import find_kernel
@@ -34,7 +36,7 @@ INFRA_ENV = "0c1d2e3f-0000-4000-8000-000000000001"
 CLUSTER = "0c1d2e3f-0000-4000-8000-000000000002"
 HOST_ADDRESS = "10.0.2.2"  # the host, seen from user mode networking
 SPEED = 20
-LIMIT_S = 120.0
+LIMIT_S = 180.0
 AGENT_VERSION = "quay.io/labsim/agent:test"
 AGENT_UNIT = """[Service]
 Environment=PULL_SECRET_TOKEN=token-of-the-test
@@ -195,11 +197,15 @@ def service(tmp_path: Path) -> Iterator[FakeService]:
 
 
 class Vm:
-    """One QEMU process; its console is kept, and printed when a wait runs out."""
+    """One QEMU process; its console is kept, and printed when a wait runs out. `firmware`: more of its arguments, in
+    place of a BIOS."""
 
-    def __init__(self, disk: Path, cd: Path | None, *, reboot: bool = True) -> None:
+    def __init__(self, disk: Path, cd: Path | None, *, firmware: Sequence[str] = ()) -> None:
+        self._monitor = disk.with_suffix(".monitor")
         command = [
-            *(QEMU, "-machine", "q35,accel=tcg", "-cpu", "max", "-m", "256", "-smp", "1", "-uuid", UUID),
+            *(QEMU, "-machine", "q35,accel=tcg", "-cpu", "max", "-smp", "1", "-uuid", UUID),
+            *("-m", "384" if firmware else "256"),  # UEFI keeps some for itself
+            *("-monitor", f"unix:{self._monitor},server=on,wait=off", *firmware),
             *("-display", "none", "-nodefaults", "-serial", "stdio", "-netdev", "user,id=n0"),
             *("-device", "virtio-net-pci,netdev=n0,romfile="),
             *("-drive", f"file={disk},if=none,id=d0,format=raw", "-device", "virtio-blk-pci,drive=d0,bootindex=1"),
@@ -207,8 +213,6 @@ class Vm:
         if cd is not None:
             command += ["-drive", f"file={cd},if=none,id=c0,media=cdrom,readonly=on"]
             command += ["-device", "virtio-scsi-pci", "-device", "scsi-cd,drive=c0,bootindex=2"]
-        if not reboot:
-            command.append("-no-reboot")
         self.console = ""
         self.started_s = edge_time.monotonic_s()
         self._process = subprocess.Popen(
@@ -226,6 +230,18 @@ class Vm:
             self.console += data.decode(errors="replace")
         return edge_time.monotonic_s() - self.started_s
 
+    def press_power_button(self) -> None:
+        with socket.socket(socket.AF_UNIX) as monitor:
+            monitor.connect(str(self._monitor))
+            for command in (b"system_powerdown\n", b""):  # a prompt comes first, and after what was carried out
+                said = b""
+                while not said.endswith(b"(qemu) "):
+                    said += monitor.recv(4096)
+                monitor.sendall(command)
+
+    def wait_for_the_end(self, limit_s: float = 30.0) -> int:
+        return self._process.wait(limit_s)
+
     def close(self) -> None:
         self._process.kill()
         self._process.wait()
@@ -234,8 +250,8 @@ class Vm:
 
 
 @contextlib.contextmanager
-def machine(disk: Path, cd: Path | None = None) -> Iterator[Vm]:
-    vm = Vm(disk, cd)
+def machine(disk: Path, cd: Path | None = None, firmware: Sequence[str] = ()) -> Iterator[Vm]:
+    vm = Vm(disk, cd, firmware=firmware)
     try:
         yield vm
     finally:
@@ -329,3 +345,67 @@ def test_reclaim_marks_only_an_installed_disk(base: BaseImage, tmp_path: Path) -
     assert image.boot_marker() != BOOT_DISK
     assert image.boot_entry() == OWN_ENTRY
     image.close()
+
+
+OVMF = Path("/usr/share/OVMF")
+SECURE_CODE, ENROLLED_KEYS = OVMF / "OVMF_CODE_4M.ms.fd", OVMF / "OVMF_VARS_4M.ms.fd"
+
+
+@pytest.fixture
+def secure_boot(tmp_path: Path) -> Iterator[list[str]]:
+    """UEFI that enforces secure boot with Microsoft's keys, and a TPM: what QEMU is given for them."""
+    missing = [path.name for path in (SECURE_CODE, ENROLLED_KEYS, efi.SHIM, efi.SIGNED_GRUB) if not path.exists()]
+    missing += [name for name in ("swtpm", "mformat") if shutil.which(name) is None]
+    if missing:
+        pytest.skip(f"no uefi with secure boot here: {', '.join(missing)} missing (sh setup/install-packages.sh)")
+    variables, state, control = tmp_path / "nvram.fd", tmp_path / "tpm", tmp_path / "tpm.socket"
+    shutil.copy(ENROLLED_KEYS, variables)
+    state.mkdir()
+    command = ["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={state}", "--ctrl", f"type=unixio,path={control}"]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL) as tpm:
+        yield [
+            *("-machine", "smm=on", "-global", "driver=cfi.pflash01,property=secure,value=on"),
+            *("-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={SECURE_CODE}"),
+            *("-drive", f"if=pflash,format=raw,unit=1,file={variables}"),
+            *("-chardev", f"socket,id=tpm,path={control}", "-tpmdev", "emulator,id=tpm0,chardev=tpm"),
+            *("-device", "tpm-crb,tpmdev=tpm0"),
+        ]
+        tpm.kill()
+
+
+def test_under_secure_boot_a_vm_installs_and_starts_from_its_own_disk_and_heeds_its_power_button(
+    base: BaseImage, service: FakeService, secure_boot: list[str], tmp_path: Path
+) -> None:
+    cd, disk = tmp_path / "discovery.iso", empty_disk(tmp_path / "disk.raw")
+    base.overlay(service.discovery_ignition(), ["labsim.test=1"]).write_to(cd)
+    with machine(disk, cd, secure_boot) as vm:
+        vm.wait_for("started from discovery-iso")
+        vm.wait_for("first boot from disk")
+        vm.press_power_button()
+        vm.wait_for("the power button was pressed: shutting down")
+        assert vm.wait_for_the_end() == 0
+    boot = service.inventory["boot"]
+    assert (boot["current_boot_mode"], boot["secure_boot_state"]) == ("uefi", "Enabled")
+    assert "labsim.test=1" in boot["command_line"]
+    assert service.inventory["tpm_version"] == "2.0"
+
+
+def test_what_nobody_signed_is_refused_by_the_firmware(
+    secure_boot: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An ISO that was made without shim, with a GRUB whose signature does not hold."""
+    monkeypatch.setattr(efi, "SHIM", tmp_path / "not-there")
+    monkeypatch.setattr(efi, "PLAIN_GRUB", plain_grub(tmp_path))
+    base = bootable_base_image(tmp_path / "iso-cache")
+    with machine(empty_disk(tmp_path / "disk.raw"), base.path, secure_boot) as vm:
+        vm.wait_for("Access Denied", limit_s=60)
+        assert "GRUB" not in vm.console
+
+
+def plain_grub(folder: Path) -> Path:
+    """The signed GRUB with a byte changed: nobody's signature is on it."""
+    data = bytearray(efi.SIGNED_GRUB.read_bytes())
+    data[len(data) // 2] ^= 1
+    path = folder / "grubx64.efi"
+    path.write_bytes(data)
+    return path

@@ -23,7 +23,7 @@ from labsim.lab.ledger import Ledger, remove_all
 from labsim.lab.sizes import sizes_of
 from labsim.lab.virtual_machines import open_libvirt_lab
 from labsim.machines.boot_probe import FROM_CD, FROM_DISK, write_probe_iso
-from labsim.machines.driver import CD_FIRST, BootSource, DiskSpec, MachineSpec, NicSpec, Power
+from labsim.machines.driver import CD_FIRST, BootSource, CdBus, DiskBus, DiskSpec, MachineSpec, NicSpec, Power
 from labsim.machines.libvirt import domain_xml
 from labsim.machines.libvirt.driver import LibvirtDriver, removers
 from labsim.model.scenario import load_scenario
@@ -61,14 +61,16 @@ def driver(tmp_path: Path, ledger: Ledger) -> Iterator[LibvirtDriver]:
     assert ledger.pending() == []
 
 
-def machine(number: int = 0, *, rotational: bool = True) -> MachineSpec:
+def machine(number: int = 0, *, bus: DiskBus = "virtio") -> MachineSpec:
     return MachineSpec(
         name=f"worker-{number}",
         uuid=f"5b0c1c52-6f0e-4c6c-8f7c-{0xE2E000000000 + number:012x}",
         cpus=1,
         memory_mib=64,
         disks=(
-            DiskSpec(name="root", size_bytes=1 << 20, serial=f"worker-{number}-root", rotational=rotational),
+            DiskSpec(
+                name="root", size_bytes=1 << 20, serial=f"worker-{number}-root", rotational=bus == "virtio", bus=bus
+            ),
             DiskSpec(name="data", size_bytes=1 << 20, serial=f"worker-{number}-data"),
         ),
         nics=(NicSpec(mac=f"52:54:00:e2:e0:{number:02x}", subnet="10.0.7.0/24"),),
@@ -87,11 +89,11 @@ def wait_for_console(driver: LibvirtDriver, wanted: bytes) -> None:
     assert driver.console(NAME).startswith(wanted)
 
 
-@pytest.mark.parametrize("rotational", [True, False], ids=["virtio", "ssd"])
+@pytest.mark.parametrize(("bus", "cd"), [("virtio", ""), ("scsi", "virtio"), ("sata", "sata"), ("nvme", "sata")])
 def test_one_boot_from_the_cd_and_a_reboot_from_inside_goes_to_disk(
-    driver: LibvirtDriver, tmp_path: Path, rotational: bool
+    driver: LibvirtDriver, tmp_path: Path, bus: DiskBus, cd: CdBus
 ) -> None:
-    driver.ensure(machine(rotational=rotational))
+    driver.ensure(dataclasses.replace(machine(bus=bus), cd_bus=cd))
     driver.insert_media(NAME, write_probe_iso(tmp_path / "installer.iso", install=True))
     driver.boot(NAME, BootSource.DISCOVERY_ISO)
     wait_for_console(driver, FROM_CD + FROM_DISK)

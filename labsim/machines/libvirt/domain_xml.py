@@ -9,16 +9,18 @@ import ipaddress
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from pathlib import Path
-from string import ascii_lowercase
 
 import jinja2
 
 from labsim.machines.driver import BootSource, MachineSpec
+from labsim.machines.libvirt.devices import CD_ALIAS, DISK_ALIAS, placed_disks, qemu_arguments, with_boot_index
 from labsim.machines.templates import template_directory
 
 NAMESPACE = "urn:labsim:machine:1"
 METADATA_PREFIX = "labsim"
-DISK_ALIAS, CD_ALIAS = "ua-disk0", "ua-cd"
+QEMU_NAMESPACE = "http://libvirt.org/schemas/domain/qemu/1.0"
+# By default virtio-scsi, not AHCI: small cloud kernels have no AHCI driver, and the guest must find its CD.
+CD_BUSES = {"": "scsi", "virtio": "scsi", "sata": "sata"}
 # QEMU's own default is up to 1 GiB of translated code for each machine; this holds a booted Linux with Python.
 TCG_CACHE_MIB = 256
 _BRIDGE_NAME_LENGTH_MAX = 15
@@ -78,34 +80,24 @@ def domain_name(lab: str, machine: str) -> str:
 
 def domain_xml(spec: MachineSpec, *, lab: str, disks: Sequence[Path], console: Path, accelerated: bool) -> str:
     """The definition of a machine with an empty CD drive. `disks` are the files of `spec.disks`, in that order."""
-    letters = {True: iter(ascii_lowercase), False: iter(ascii_lowercase[1:])}  # the CD is the first on its controller
-    described = []
-    for disk, path in zip(spec.disks, disks, strict=True):
-        letter = next(letters[disk.rotational])
-        described.append(
-            {
-                "path": str(path),
-                "serial": disk.serial,
-                "rotational": disk.rotational,
-                "scsi_target": ascii_lowercase.index(letter),
-                "target": ("vd" if disk.rotational else "sd") + letter,
-            }
-        )
     place = {source: index + 1 for index, source in enumerate(spec.boot_order)}
     return (
         _templates()
         .get_template("domain.xml.j2")
         .render(
+            cd_bus=CD_BUSES[spec.cd_bus],
             cd_order=place.get(BootSource.DISCOVERY_ISO, 2),
             console=str(console),
             digest=digest_of(spec),
             disk_order=place.get(BootSource.DISK, 2),
-            disks=described,
+            disks=placed_disks(spec.disks, disks),
             domain_name=domain_name(lab, spec.name),
             domain_type="kvm" if accelerated else "qemu",
             lab=lab,
             namespace=NAMESPACE,
             order=",".join(source.value for source in spec.boot_order),
+            qemu_arguments=qemu_arguments(spec, disks, place.get(BootSource.DISK, 2)),
+            qemu_namespace=QEMU_NAMESPACE,
             spec=spec,
             tcg_cache_mib=TCG_CACHE_MIB,
         )
@@ -146,8 +138,11 @@ def started_from(definition: str, source: BootSource) -> str:
     for device, of_source in ((CD_ALIAS, BootSource.DISCOVERY_ISO), (DISK_ALIAS, BootSource.DISK)):
         element = _device(root, device)
         boot = element.find("boot") if element is not None else None
+        order = 1 if of_source is source else 2
         if boot is not None:
-            boot.set("order", "1" if of_source is source else "2")
+            boot.set("order", str(order))
+        for argument in root.iterfind(f"./{{{QEMU_NAMESPACE}}}commandline/{{{QEMU_NAMESPACE}}}arg"):
+            argument.set("value", with_boot_index(argument.get("value", ""), device, order))
     return ET.tostring(root, encoding="unicode")
 
 
@@ -179,6 +174,7 @@ def console_of(definition: str) -> Path | None:
 
 def _parse(definition: str) -> ET.Element:
     ET.register_namespace(METADATA_PREFIX, NAMESPACE)
+    ET.register_namespace("qemu", QEMU_NAMESPACE)
     return ET.fromstring(definition)  # noqa: S314 - written by the user's own hypervisor
 
 

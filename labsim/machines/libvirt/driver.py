@@ -14,6 +14,7 @@ from labsim.machines.driver import BootSource, Journal, MachineSpec, MachineView
 from labsim.machines.libvirt import domain_xml as xml
 from labsim.machines.libvirt.acceleration import Acceleration, find_acceleration
 from labsim.machines.libvirt.connection import Connection
+from labsim.machines.libvirt.devices import CD_ALIAS, DISK_ALIAS
 from labsim.machines.libvirt.errors import from_os
 from labsim.machines.libvirt.files import MachineFiles, remove_directory
 from labsim.machines.libvirt.session import SESSION_URI
@@ -215,7 +216,7 @@ class LibvirtDriver:
     def _restore_boot_order(self, domain: Any, order: tuple[BootSource, ...]) -> None:
         import libvirt_qemu
 
-        device = {BootSource.DISK: xml.DISK_ALIAS, BootSource.DISCOVERY_ISO: xml.CD_ALIAS}
+        device = {BootSource.DISK: DISK_ALIAS, BootSource.DISCOVERY_ISO: CD_ALIAS}
         places = [(device[order[0]], _SPARE_BOOT_INDEX)]
         places += [(device[source], index) for index, source in reversed(list(enumerate(order, start=1)))]
         for alias, index in places:

@@ -13,7 +13,7 @@ from labsim.discovery.embed import ignition_in_initrd
 from labsim.entropy import Delays, Entropy
 from labsim.guest import effects as guest
 from labsim.guest import json_text
-from labsim.guest.fake_system import MachineFacts, system_tree
+from labsim.guest.fake_system import DiskFacts, MachineFacts, system_tree
 from labsim.guest.main import run as guest_program
 from labsim.guest.scheduler import LATER, Done, TaskScheduler
 from labsim.kube.certificates import csr, derived_key, key_pem
@@ -139,11 +139,23 @@ class SimulatedMachine:
     def _run(self, boot: guest.Boot) -> None:
         self._boot_timer = None
         facts = MachineFacts(
-            uuid=self.spec.uuid,
+            uuid=self.spec.product_uuid or self.spec.uuid,
+            board_serial=self.spec.board_serial,
+            cd_bus=self.spec.cd_bus or "sata",
             hostname=self.spec.name,
             cpus=self.spec.cpus,
             memory_mib=self.spec.memory_mib,
-            disks=tuple((disk.name, disk.size_bytes, disk.rotational, disk.serial) for disk in self.spec.disks),
+            disks=tuple(
+                DiskFacts(
+                    name=disk.name,
+                    size_bytes=disk.size_bytes,
+                    rotational=disk.rotational,
+                    serial=disk.serial,
+                    bus=disk.bus,
+                    wwn=disk.wwn,
+                )
+                for disk in self.spec.disks
+            ),
             nics=tuple(
                 (f"enp{index + 1}s0", nic.mac, self._address, _gateway(self._address))
                 for index, nic in enumerate(self.spec.nics)

@@ -161,13 +161,13 @@ def test_an_installed_disk_is_the_image_with_another_marker(cd: str, target: str
     assert store is not None
     assert store.get(disk.IGNITION_RECORD) == IGNITION
     assert store.get("lab/etc/hosts") == SURROUNDINGS["/etc/hosts"]
-    menu = image.iso.read(boot_entry.MENU_PATH)
+    menus = [image.iso.read(path) for path in boot_entry.MENU_PATHS]
     image.close()
     source = Path(cd).read_bytes()
     written = Path(target).read_bytes()[: len(source)]
-    position = source.index(b"labsim.boot=iso")
-    assert written == source.replace(b"labsim.boot=iso", b"labsim.boot=dsk", 1)
-    assert written[position : position + 15] in menu
+    assert source.count(b"labsim.boot=iso") == 2
+    assert written == source.replace(b"labsim.boot=iso", b"labsim.boot=dsk")
+    assert [menu.count(b"labsim.boot=dsk") for menu in menus] == [1, 1], "a BIOS and UEFI start the same"
 
 
 @pytest.mark.parametrize("parts", [1, 3, 8, 40])
@@ -188,9 +188,13 @@ def test_a_disk_whose_writing_was_cut_short_does_not_start(cd: str, target: str)
     writer = disk.DiskWriter([cd, target], {})
     for part in range(7):
         writer.write_part(target, part, 8, IGNITION)
-    assert Path(target).read_bytes()[:512] == bytes(512)
+    partly = Path(target).read_bytes()
+    assert partly[:512] == bytes(512)
+    assert partly[17 * 2048 : 18 * 2048] == bytes(2048), "UEFI starts a disk by the boot record of its ISO too"
     writer.write_part(target, 7, 8, IGNITION)
-    assert Path(target).read_bytes().startswith(b"boot sector")
+    whole = Path(target).read_bytes()
+    assert whole.startswith(b"boot sector")
+    assert whole[17 * 2048 : 18 * 2048] == Path(cd).read_bytes()[17 * 2048 : 18 * 2048]
 
 
 def test_a_new_installation_starts_with_an_empty_var_lib(cd: str, target: str) -> None:
@@ -213,7 +217,7 @@ def test_a_new_installation_starts_with_an_empty_var_lib(cd: str, target: str) -
 def test_reclaim_adds_an_entry_that_starts_what_was_downloaded(base: BaseImage, cd: str, target: str) -> None:
     install(cd, target)
     kernel, initrd = b"another kernel" * 1000, base.pxe_initrd(b'{"discovery":true}')
-    disk.DiskWriter([target], {}).set_boot_entry(kernel, initrd, "a=b coreos.live.rootfs_url=https://x")
+    disk.DiskWriter([target], {}).set_boot_entry(kernel, initrd, "a=b coreos.live.rootfs_url=https://x?a=b&c=d")
     image = disk.installed_disk([target])
     assert image is not None
     assert image.boot_entry() == boot_entry.ENTRY
@@ -223,7 +227,14 @@ def test_reclaim_adds_an_entry_that_starts_what_was_downloaded(base: BaseImage, 
     kernel_path, arguments = entry[0].split()[1], entry[1].split()[1:]
     assert image.iso.read(kernel_path) == kernel
     assert image.iso.read(arguments[0].removeprefix("initrd=")) == initrd
-    assert arguments[-3:] == [boot_entry.RECLAIM_MARKER, "a=b", "coreos.live.rootfs_url=https://x"]
+    assert arguments[-3:] == [boot_entry.RECLAIM_MARKER, "a=b", "coreos.live.rootfs_url=https://x?a=b&c=d"]
+    grub = image.iso.read(boot_entry.GRUB_MENU_PATH).decode()
+    assert grub.partition("set default=")[2].split()[0] == boot_entry.ENTRY
+    entry = grub.partition(f"--id {boot_entry.ENTRY} {{\n")[2].split("\n")
+    assert entry[0].split()[:2] == ["linux", kernel_path]
+    # Without quotes GRUB would take the & for its own.
+    assert entry[0].split()[-3:] == [boot_entry.RECLAIM_MARKER, "a=b", "'coreos.live.rootfs_url=https://x?a=b&c=d'"]
+    assert entry[1].split() == ["initrd", arguments[0].removeprefix("initrd=")]
     store = image.store()
     assert store is not None
     assert store.get(disk.IGNITION_RECORD) == IGNITION, "the installed system stays until it is written over"

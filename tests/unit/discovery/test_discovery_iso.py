@@ -32,7 +32,7 @@ from labsim.discovery.embed import (
     overlay_reader,
 )
 from labsim.discovery.inspect import MASK, inspect_iso, mask_secrets, read_ignition
-from labsim.discovery.iso import build_plain_iso
+from labsim.discovery.iso import IsoContent, build_plain_iso, iso_files
 from labsim.entropy import Entropy
 from labsim.errors import LabError, UsageError
 from labsim.guest import cpio
@@ -73,10 +73,12 @@ def test_another_reader_sees_the_rhcos_layout(base: BaseImage) -> None:
     assert {"/images/pxeboot/vmlinuz", "/images/pxeboot/initrd.img", "/images/pxeboot/rootfs.img"} <= set(files)
     assert {"/images/ignition.img", "/coreos/igninfo.json", "/isolinux/isolinux.cfg"} <= set(files)
     document = json.loads(kargs.getvalue())
-    config = reader(base.path).read("/isolinux/isolinux.cfg").decode()
-    area = config[document["files"][0]["offset"] :][: document["size"]]
-    assert area.startswith(document["default"] + "\n####")
-    assert area.endswith("####")
+    assert [file["path"] for file in document["files"]] == ["isolinux/isolinux.cfg", "EFI/redhat/grub.cfg"]
+    for file in document["files"]:
+        config = reader(base.path).read(f"/{file['path']}").decode()
+        area = config[file["offset"] :][: document["size"]]
+        assert area.startswith(document["default"] + "\n####")
+        assert area.endswith("####")
 
 
 def test_embedding_keeps_the_size_and_can_be_read_back(base: BaseImage, tmp_path: Path) -> None:
@@ -87,6 +89,7 @@ def test_embedding_keeps_the_size_and_can_be_read_back(base: BaseImage, tmp_path
     view = inspect_iso(target)
     assert view.extra_kernel_arguments == ("a=b", "c")
     assert view.kernel_arguments[-2:] == ("a=b", "c")
+    assert " a=b c\n####" in reader(target).read("/EFI/redhat/grub.cfg").decode(), "UEFI is given the same"
     assert (view.kind, view.rootfs_url, view.coreiso_header) == ("full-iso", "", None)
     assert yaml.safe_load(yaml.safe_dump(view.as_document()))["extra_kernel_arguments"] == ["a=b", "c"]
     assert view.ignition_area is not None
@@ -319,3 +322,12 @@ def test_a_cut_archive_is_an_error() -> None:
         list(cpio.read_archive(archive[:-200]))
     with pytest.raises(ValueError, match="cut short"):
         cpio.gunzip_member(gzip_fixed(archive)[:-10])
+
+
+def test_a_minimal_image_says_the_same_to_both_boot_loaders() -> None:
+    url = "https://images.example.com/boot-artifacts/rootfs?arch=x86_64&version=4.18"
+    files = iso_files(IsoContent(kernel=b"k", initrd=b"i", rootfs_url=url))
+    assert f" coreos.live.rootfs_url={url} " in files["/isolinux/isolinux.cfg"].decode()
+    grub = files["/EFI/redhat/grub.cfg"].decode()
+    assert f" 'coreos.live.rootfs_url={url}' " in grub, "GRUB would take the & for its own"
+    assert "initrd /images/pxeboot/initrd.img /images/ignition.img /images/assisted_installer_custom.img" in grub

@@ -59,3 +59,23 @@ def test_a_kernel_that_is_not_there_is_told_with_a_hint(kernel: KernelFiles, tmp
 def test_device_nodes_and_links_keep_their_kind() -> None:
     entries = [cpio.character_device("dev/console", 5, 1), cpio.symbolic_link("bin/sh", "busybox"), cpio.folder("run")]
     assert list(cpio.read_archive(cpio.archive(entries))) == entries
+
+
+def test_a_kernel_is_chosen_for_the_drivers_that_a_lab_needs(
+    kernel: KernelFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boot, modules = tmp_path / "boot", tmp_path / "modules"
+    boot.mkdir()
+    for version, dependencies in (("6.2-cloud", DEPENDENCIES), ("6.1", f"{DEPENDENCIES}kernel/ata/ahci.ko:\n")):
+        (boot / f"vmlinuz-{version}").write_bytes(b"kernel")
+        (modules / version).mkdir(parents=True)
+        (modules / version / "modules.dep").write_text(dependencies)
+    monkeypatch.setattr("labsim.discovery.kernel.BOOT_FOLDER", boot)
+    monkeypatch.setattr("labsim.discovery.kernel.MODULES_FOLDER", modules)
+    assert find_kernel().version == "6.2-cloud"
+    assert find_kernel(needs=("ahci",)).version == "6.1"
+    (modules / "6.2-cloud" / "modules.builtin").write_text("kernel/drivers/ata/ahci.ko\n")
+    assert find_kernel(needs=("ahci",)).version == "6.2-cloud"
+    with pytest.raises(LabError, match="has the driver tape") as caught:
+        find_kernel(needs=("tape",))
+    assert "linux-image-amd64" in caught.value.hint

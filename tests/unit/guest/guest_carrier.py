@@ -11,7 +11,7 @@ from typing import Any
 
 from labsim.guest import effects as fx
 from labsim.guest.effects import ConnectionFailed, HttpAnswer, Task
-from labsim.guest.fake_system import MachineFacts, system_tree
+from labsim.guest.fake_system import DiskFacts, MachineFacts, system_tree
 from labsim.guest.scheduler import Done, TaskScheduler
 
 UUID = "6c0c5b1e-8a34-4c1d-9a52-0c3f6f1f2a01"
@@ -22,7 +22,7 @@ FACTS = MachineFacts(
     hostname="lab-worker-0",
     cpus=8,
     memory_mib=16384,
-    disks=(("vda", 128849018880, True, ""),),
+    disks=(DiskFacts(name="vda", size_bytes=128849018880),),
     nics=(("enp1s0", "52:54:00:aa:bb:01", "192.168.126.21/24", "192.168.126.1"),),
 )
 

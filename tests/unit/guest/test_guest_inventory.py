@@ -9,6 +9,7 @@ import struct
 import pytest
 from guest_carrier import FACTS, Carrier, answer, run_alone
 
+from labsim.guest.fake_system import DiskFacts
 from labsim.guest.host_id import host_id, read_host_id
 from labsim.guest.inventory import read_inventory
 from labsim.guest.inventory_disks import device_path, path_id
@@ -50,7 +51,8 @@ def test_the_made_up_system_gives_exactly_the_sheets_example() -> None:
 
 
 def test_uefi_machine_with_a_serial_and_no_drive() -> None:
-    carrier = machine(uefi=True, cdrom=False, disks=(("vda", 10**11, False, "DISK7"),))
+    disk = DiskFacts(name="vda", size_bytes=10**11, rotational=False, serial="DISK7")
+    carrier = machine(uefi=True, cdrom=False, disks=(disk,))
     inventory = run_alone(read_inventory(media="discovery-disk"), carrier)
     assert inventory["boot"]["current_boot_mode"] == "uefi"
     assert inventory["boot"]["secure_boot_state"] == "Disabled"
@@ -137,3 +139,56 @@ def test_host_id_falls_back_in_the_sheets_order() -> None:
     assert host_id("", "03000200-0400-0500-0006-000700080009", []) == "deaddead-dead-dead-dead-deaddeaddead"
     by_mac = host_id("None", "not-a-uuid", ["52:54:00:00:00:02", "52:54:00:00:00:01"])
     assert by_mac == host_id("52:54:00:00:00:01", "", [])
+
+
+def test_each_bus_tells_a_disk_in_its_own_way() -> None:
+    disks = (
+        DiskFacts(name="sda", size_bytes=10**11, bus="sata", serial="A", wwn="0x5000c50000000001"),
+        DiskFacts(name="sdb", size_bytes=10**11, bus="scsi", serial="B", rotational=False),
+        DiskFacts(
+            name="nvme0n1", size_bytes=10**11, bus="nvme", serial="N", rotational=False, wwn="0x5254000000000001"
+        ),
+    )
+    found = run_alone(read_inventory(media="disk"), machine(disks=disks, cd_bus="virtio"))["disks"]
+    shown = [
+        {key: disk.get(key) for key in ("id", "hctl", "drive_type", "vendor", "model", "serial")} for disk in found
+    ]
+    assert shown == [
+        {
+            "id": "/dev/disk/by-id/nvme-eui.5254000000000001",
+            "hctl": None,
+            "drive_type": "SSD",
+            "vendor": None,
+            "model": "QEMU_NVMe_Ctrl",
+            "serial": "N",
+        },
+        {
+            "id": "/dev/disk/by-id/wwn-0x5000c50000000001",
+            "hctl": "1:0:0:0",
+            "drive_type": "HDD",
+            "vendor": "ATA",
+            "model": "QEMU_HARDDISK",
+            "serial": "A",
+        },
+        {
+            "id": "/dev/disk/by-path/pci-0000:03:00.0-scsi-0:0:2:0",
+            "hctl": "6:0:2:0",
+            "drive_type": "SSD",
+            "vendor": "QEMU",
+            "model": "QEMU_HARDDISK",
+            "serial": "B",
+        },
+        {
+            "id": "/dev/disk/by-path/pci-0000:03:00.0-scsi-0:0:0:0",
+            "hctl": "6:0:0:0",
+            "drive_type": "ODD",
+            "vendor": "QEMU",
+            "model": "QEMU_DVD-ROM",
+            "serial": "QM00001",
+        },
+    ]
+    assert [disk.get("wwn") for disk in found] == ["eui.5254000000000001", "0x5000c50000000001", None, None]
+    assert [disk["by_path"] for disk in found[:2]] == [
+        "/dev/disk/by-path/pci-0000:00:06.0-nvme-1",
+        "/dev/disk/by-path/pci-0000:00:1f.2-ata-2",
+    ]

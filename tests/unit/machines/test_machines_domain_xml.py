@@ -10,6 +10,7 @@ import pytest
 
 from labsim.machines.driver import CD_FIRST, DISK_FIRST, BootSource, DiskSpec, MachineSpec, NicSpec
 from labsim.machines.libvirt import domain_xml as xml
+from labsim.machines.libvirt.devices import CD_ALIAS, DISK_ALIAS
 
 SPEC = MachineSpec(
     name="worker-0",
@@ -18,7 +19,7 @@ SPEC = MachineSpec(
     memory_mib=384,
     disks=(
         DiskSpec(name="vda", size_bytes=1 << 30, serial="worker-0-vda"),
-        DiskSpec(name="ssd", size_bytes=1 << 30, serial="worker-0-ssd", rotational=False),
+        DiskSpec(name="ssd", size_bytes=1 << 30, serial="worker-0-ssd", rotational=False, bus="scsi"),
     ),
     nics=(NicSpec(mac="52:54:00:00:00:01", subnet="10.0.7.0/24"), NicSpec(mac="52:54:00:00:00:02", network="lab")),
 )
@@ -86,7 +87,7 @@ def test_the_boot_order_is_the_machines_own_and_a_pick_comes_first(
     order: tuple[BootSource, ...], expected: tuple[str, str]
 ) -> None:
     definition = rendered(dataclasses.replace(SPEC, boot_order=order))
-    assert orders(definition) == {xml.DISK_ALIAS: expected[0], xml.CD_ALIAS: expected[1]}
+    assert orders(definition) == {DISK_ALIAS: expected[0], CD_ALIAS: expected[1]}
     assert orders(xml.started_from(definition, BootSource.DISCOVERY_ISO)) == {"ua-disk0": "2", "ua-cd": "1"}
     assert orders(xml.started_from(definition, BootSource.DISK)) == {"ua-disk0": "1", "ua-cd": "2"}
 
@@ -141,3 +142,69 @@ def test_a_network_has_its_gateway_first_and_serves_the_rest() -> None:
     assert ET.fromstring(xml.network_xml(dataclasses.replace(spec, outgoing=True), lab="x")).find("forward") is not None
     with pytest.raises(ValueError, match="bridge"):
         dataclasses.replace(spec, bridge="a-bridge-with-a-long-name")
+
+
+EVERY_BUS = dataclasses.replace(
+    SPEC,
+    disks=(
+        DiskSpec(name="nvme0n1", size_bytes=512, serial="N", bus="nvme", rotational=False, wwn="0x5254000000000001"),
+        DiskSpec(name="sda", size_bytes=512, serial="A", bus="sata", wwn="0x5000c50000000001"),
+        DiskSpec(name="sdb", size_bytes=512, serial="B", bus="scsi", rotational=False),
+        DiskSpec(name="vda", size_bytes=512, serial="V"),
+    ),
+    cd_bus="sata",
+)
+QEMU_ARGUMENT = f"./{{{xml.QEMU_NAMESPACE}}}commandline/{{{xml.QEMU_NAMESPACE}}}arg"
+
+
+def arguments(definition: str) -> list[str]:
+    return [element.attrib["value"] for element in ET.fromstring(definition).iterfind(QEMU_ARGUMENT)]
+
+
+def test_each_disk_sits_on_its_bus_with_its_identity() -> None:
+    disks = ET.fromstring(rendered(EVERY_BUS)).findall("./devices/disk")
+    targets = [disk.find("target").attrib for disk in disks]  # type: ignore[union-attr]
+    assert targets == [
+        {"dev": "sdb", "bus": "sata"},
+        {"dev": "sdc", "bus": "scsi", "rotation_rate": "1"},
+        {"dev": "vda", "bus": "virtio"},
+        {"dev": "sda", "bus": "sata"},
+    ]
+    places = [element.attrib for disk in disks for element in disk.iterfind("address")]
+    assert [(place["target"], place["unit"]) for place in places] == [("0", "1"), ("2", "0"), ("0", "0")]
+    assert [disk.findtext("wwn") for disk in disks] == ["5000c50000000001", None, None, None]
+    aliases = [disk.find("alias").attrib["name"] for disk in disks]  # type: ignore[union-attr]
+    assert aliases == ["ua-disk1", "ua-disk2", "ua-disk3", CD_ALIAS]
+
+
+def test_libvirt_cannot_emulate_nvme_so_qemu_is_told_itself() -> None:
+    definition = rendered(EVERY_BUS)
+    drive, controller, namespace = arguments(definition)[1::2]
+    assert drive.startswith("if=none,id=drive-disk0,file=/labs/one/nvme0n1.raw,format=raw")
+    assert controller == "nvme,id=nvme0,serial=N,bus=pcie.0,addr=0x8"
+    assert namespace.endswith("nsid=1,eui64=0x5254000000000001,bootindex=1")
+    assert f"id={DISK_ALIAS}," in namespace
+    assert orders(definition) == {CD_ALIAS: "2"}
+    picked = xml.started_from(definition, BootSource.DISCOVERY_ISO)
+    assert orders(picked) == {CD_ALIAS: "1"}
+    assert arguments(picked)[-1].endswith("bootindex=2")
+
+
+def test_identities_may_be_what_other_machines_have_too() -> None:
+    twin = "11111111-2222-3333-4444-555555555555"
+    root = ET.fromstring(rendered(dataclasses.replace(SPEC, product_uuid=twin, board_serial="BOARD 7")))
+    assert text_of(root, "uuid") == SPEC.uuid, "libvirt tells machines apart by it"
+    assert arguments(ET.tostring(root, encoding="unicode")) == ["-smbios", f"type=1,uuid={twin}"]
+    assert root.findtext("./sysinfo/baseBoard/entry[@name='serial']") == "BOARD 7"
+    assert root.find("./os/smbios").attrib == {"mode": "sysinfo"}  # type: ignore[union-attr]
+    assert arguments(rendered()) == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"wwn": "0x5000c50000000001"}, {"rotational": False}, {"bus": "nvme"}],
+    ids=["virtio-wwn", "virtio-ssd", "nvme-that-rotates"],
+)
+def test_a_disk_does_not_say_what_its_bus_cannot_carry(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"virtio|NVMe"):
+        dataclasses.replace(SPEC.disks[0], **wrong)  # type: ignore[arg-type]
