@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import weakref
 from collections.abc import Callable, Iterable
 from typing import IO, Any
 
@@ -30,6 +31,9 @@ Line = dict[str, Any]
 ABSENT = object()
 # A JSON web token: three parts in base64url, the first of which begins with the encoding of `{"`.
 _JWT = re.compile(rb"eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+
+
+_histories: weakref.WeakSet[History] = weakref.WeakSet()
 
 
 def digest(data: bytes) -> str:
@@ -78,6 +82,16 @@ def has_null(tree: Any) -> bool:
     return False
 
 
+def without_secrets(text: str) -> str:
+    """A text for the log of this process: without what any history of it hides."""
+    data = text.encode("utf-8", "backslashreplace")
+    if b"eyJ" in data:
+        data = _JWT.sub(lambda found: masked(found[0].decode()).encode(), data)
+    for history in tuple(_histories):
+        data = history.redacted(data)
+    return data.decode()
+
+
 class History:
     """Writes lines as things happen, and hands each to its listeners (invariants, selections, the console).
 
@@ -95,6 +109,7 @@ class History:
         self._wants_all = sink is not None
         self._wanted: set[str] = set()
         self.count = 0
+        _histories.add(self)
 
     def listen(self, listener: Callable[[Line], None], *line_types: str) -> None:
         """Hand a listener each line of these types; of every type where none is named."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import orjson
 
 from labsim.cli.background import report
+from labsim.cli.log import log_to_stderr
 from labsim.cli.outcome import carried_out
 from labsim.errors import ExitCode, LabsimError
 from labsim.lab.folder import LabFolder
@@ -20,7 +20,7 @@ def main(arguments: list[str]) -> int:
     """up|run and a JSON object."""
     verb, options = arguments[0], orjson.loads(arguments[1])
     interrupt_once()
-    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s", stream=sys.stderr)
+    log_to_stderr()
     return carried_out(lambda: _carry(verb, options))
 
 

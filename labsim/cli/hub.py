@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
 from labsim.cli.output import talk
@@ -12,6 +13,7 @@ from labsim.errors import ExitCode, system_errors
 from labsim.hub.embedded.bare import BareHub
 from labsim.hub.embedded.identity import new_token
 from labsim.hub.embedded.token_file import read_token_file
+from labsim.hub.role import Role
 from labsim.kube.crds import hub_crds
 from labsim.kube.users import User
 from labsim.lab.daemon import FOREVER_S
@@ -22,8 +24,8 @@ from labsim.lab.virtual_machines import open_paced_lab
 from labsim.model.scenario import CimRequirement, HubSpec, LabSpec
 
 
-def serve_hub(*, port: int, speed: float, seed: str, kubeconfig: Path, hub: HubChoice = OUR_OWN) -> int:
-    """Serve until Ctrl-C; the kubeconfig's path is printed when the hub answers, and how to start what is external."""
+def serve_hub(*, port: int, speed: float, seed: str, kubeconfigs: Mapping[Role, Path], hub: HubChoice = OUR_OWN) -> int:
+    """Serve until Ctrl-C; says when the hub answers where the kubeconfigs are, and how to start what is external."""
     spec = LabSpec.model_construct(
         base_domain="krnl.es", cim=CimRequirement(), hub=HubSpec(), infra_envs=[], machines=[], namespace="labsim"
     )
@@ -32,24 +34,25 @@ def serve_hub(*, port: int, speed: float, seed: str, kubeconfig: Path, hub: HubC
         place = tempfile.TemporaryDirectory(prefix="labsim-")
     with place as folder:
         opened = open_paced_lab(spec, LabRequest(name="hub", folder=Path(folder), seed=seed, speed=speed, port=port))
-        written = False
+        written: list[Path] = []
         try:
             with opened:
                 opened.lab.make()
                 assert opened.serving is not None
-                opened.serving.write_kubeconfig(kubeconfig)
-                written = True
+                for role, path in kubeconfigs.items():
+                    opened.serving.write_kubeconfig(path, role)
+                    written.append(path)
                 talk(f"hub at {opened.serving.url}; end it with Ctrl-C")
-                tell_of_external(opened.lab, kubeconfig.resolve(), talk)
-                sys.stdout.write(f"{kubeconfig}\n")
+                tell_of_external(opened.lab, kubeconfigs[Role.ADMINISTRATOR].resolve(), talk)
+                sys.stdout.writelines(f"{path}\n" for path in written)
                 sys.stdout.flush()
                 world = opened.lab.world
                 world.run_until(lambda: False, world.now() + FOREVER_S)
         except KeyboardInterrupt:
             talk("the hub is closed")
         finally:
-            if written:
-                kubeconfig.unlink(missing_ok=True)
+            for path in written:
+                path.unlink(missing_ok=True)
     return int(ExitCode.PASSED)
 
 

@@ -12,6 +12,7 @@ from labsim.cli import background
 from labsim.cli.output import Format, print_document, print_rows, print_table, talk
 from labsim.edge_time import monotonic_s, wait_s
 from labsim.errors import ExitCode, LabError, LabsimError, UsageError, refused_by_system, system_errors
+from labsim.hub.role import Role
 from labsim.lab.control import ask
 from labsim.lab.external import start_lines
 from labsim.lab.folder import LAB_FOLDER, LEDGER, LabFolder, known_labs, labs_root
@@ -170,6 +171,20 @@ def show_status(name: str, output: str) -> int:
     else:
         print_rows(ask_lab(name, {"verb": "status"}), STATUS_COLUMNS, form, ("agent",))
     return int(ExitCode.PASSED)
+
+
+def print_kubeconfig(name: str, role: Role) -> None:
+    """Print how to reach a running lab's hub with the rights of a role. LabError where the lab has no such user."""
+    folder = _one(name)
+    path = folder.kubeconfig if role is Role.ADMINISTRATOR else folder.reader_kubeconfig
+    try:
+        sys.stdout.write(path.read_text())
+    except FileNotFoundError as missing:
+        if folder.kubeconfig.exists():
+            hint = "the hub is a cluster of its own, with its own users: make a ServiceAccount and bind it to `view`"
+        else:
+            hint = f"is it up? labsim status --lab {folder.name}"
+        raise LabError(f"lab {folder.name!r} has no kubeconfig for the {role}", hint=hint) from missing
 
 
 def _status_format(output: str) -> Format:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import logging
 import os
 import sys
 from pathlib import Path
@@ -13,9 +12,11 @@ import typer
 
 from labsim.cli.hub_faults import fault_app
 from labsim.cli.iso_commands import iso_app
+from labsim.cli.log import log_to_stderr
 from labsim.cli.outcome import carried_out
 from labsim.cli.output import Format, print_document
 from labsim.errors import ExitCode, UsageError
+from labsim.hub.role import Role
 from labsim.lab.interruption import interrupt_once
 
 app = typer.Typer(
@@ -311,12 +312,17 @@ def serve(
         Path | None, typer.Option(help='With --bare: users, one a line as token,user,uid,"group1,group2".')
     ] = None,
     kinds: Annotated[bool, typer.Option("--kinds", help="With --bare: the Agent platform's kinds are there.")] = False,
+    reader_kubeconfig: Annotated[
+        Path | None, typer.Option(help="Where a second one is written, of a user who may only look; not with --bare.")
+    ] = None,
     external: External = None,
 ) -> None:
     """Serve the hub without machines, until Ctrl-C."""
     from labsim.cli.hub import serve_bare, serve_hub
     from labsim.lab.hub_choice import HubChoice, external_components
 
+    if bare and reader_kubeconfig is not None:
+        raise UsageError("--reader-kubeconfig does not go with --bare", hint="name the users in a file: --tokens FILE")
     if bare and external:
         raise UsageError("--external does not go with --bare", hint="no component runs beside a bare API")
     if not bare and (tokens is not None or kinds):
@@ -325,7 +331,23 @@ def serve(
     _collect_seldom()
     if bare:
         raise typer.Exit(serve_bare(port=port, kubeconfig=kubeconfig, token_file=tokens, with_kinds=kinds))
-    raise typer.Exit(serve_hub(port=port, speed=speed, seed=seed, kubeconfig=kubeconfig, hub=hub))
+    written = {Role.ADMINISTRATOR: kubeconfig}
+    if reader_kubeconfig is not None:
+        written[Role.READER] = reader_kubeconfig
+    raise typer.Exit(serve_hub(port=port, speed=speed, seed=seed, kubeconfigs=written, hub=hub))
+
+
+@hub_app.command()
+def kubeconfig(
+    lab: LabName = "",
+    role: Annotated[Role, typer.Option("--as", help="administrator, or reader: everything but Secrets, no writes.")] = (
+        Role.ADMINISTRATOR
+    ),
+) -> None:
+    """Print a kubeconfig of a running lab's hub."""
+    from labsim.cli.labs import print_kubeconfig
+
+    print_kubeconfig(lab, role)
 
 
 @hub_app.command()
@@ -358,7 +380,7 @@ def main() -> NoReturn:
     os.environ.setdefault(
         "PYDANTIC_DISABLE_PLUGINS", "__all__"
     )  # else it reads what each installed package says of itself
-    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s", stream=sys.stderr)
+    log_to_stderr()
     interrupt_once()
     sys.exit(carried_out(_parsed))
 

@@ -13,11 +13,10 @@ from collections.abc import Iterator, Sequence
 from labsim.kube.errors import ApiError
 from labsim.kube.server import ApiServer
 from labsim.kube.short_texts import SHORT
-from labsim.kube.users import User
+from labsim.kube.users import VIEWERS, User
 from labsim.model.kinds import CLUSTER_ROLE, CLUSTER_ROLE_BINDING, ROLE, ROLE_BINDING
 from labsim.model.objects import Object
 
-VIEWERS = "labsim:viewers"  # the group of the hub's read-only token
 READ = ("get", "list", "watch")
 WRITE = ("create", "update", "patch", "delete", "deletecollection")
 
@@ -44,7 +43,9 @@ def _rule(verbs: Sequence[str], groups: Sequence[str], resources: Sequence[str])
 
 
 _EVERYTHING: list[Object] = [_rule(["*"], ["*"], ["*"]), {"verbs": ["*"], "nonResourceURLs": ["*"]}]
-_READ_ALL: list[Object] = [_rule(READ, ["*"], ["*"])]
+# RBAC has no way to say this: everything but Secrets, which hold the keys to what a reader may not do.
+_BUT = "exceptResources"
+_READ_ALL: list[Object] = [{**_rule(READ, ["*"], ["*"]), _BUT: ["secrets"]}]
 _REVIEWS = [
     _rule(["create"], ["authorization.k8s.io"], ["selfsubjectaccessreviews", "selfsubjectrulesreviews"]),
     _rule(["create"], ["authentication.k8s.io"], ["selfsubjectreviews"]),
@@ -87,7 +88,7 @@ _DEFAULT_ROLES: dict[str, list[Object]] = {
     "cluster-admin": _EVERYTHING,
     "admin": [_rule(["*"], ["*"], ["*"])],
     "edit": [_rule([*READ, *WRITE], _WORKLOADS, ["*"])],
-    "view": [_rule(READ, ["*"], ["*"])],
+    "view": _READ_ALL,
     "system:node": _NODES,
     "system:node-bootstrapper": _JOINING,
 }
@@ -160,7 +161,16 @@ class Authorizer:
         if "system:masters" in user.groups:
             return _EVERYTHING
         own = [rule for group in user.groups for rule in _OF_GROUPS.get(group, ())]
-        return [*own, *self._bound_rules(user, namespace)]
+        return [expressed for rule in (*own, *self._bound_rules(user, namespace)) for expressed in self._in_rbac(rule)]
+
+    def _in_rbac(self, rule: Object) -> list[Object]:
+        """A rule in the words of RBAC: one with exceptions names what is left of the groups that are served now."""
+        if _BUT not in rule:
+            return [rule]
+        kinds = [served.kind for served in self._server.registry.all()]
+        core = sorted({kind.plural for kind in kinds if not kind.group} - set(rule[_BUT]))
+        groups = sorted({kind.group for kind in kinds if kind.group})
+        return [_rule(rule["verbs"], [""], core), _rule(rule["verbs"], groups, ["*"])]
 
     def _bound_rules(self, user: User, namespace: str) -> Iterator[Object]:
         for binding, place in self._bindings(user, namespace):
@@ -225,6 +235,8 @@ def _covers(rule: Object, wanted: Attributes) -> bool:
     if wanted.group not in groups and "*" not in groups:
         return False
     resources = rule.get("resources") or ()
+    if not wanted.group and wanted.resource in rule.get(_BUT, ()):
+        return False
     full = wanted.full_resource
     if not ("*" in resources or full in resources or (wanted.subresource and f"*/{wanted.subresource}" in resources)):
         return False

@@ -16,3 +16,5 @@ class User:
 
 
 ADMIN = User("system:admin", "", ("system:masters", "system:authenticated"))
+VIEWERS = "labsim:viewers"  # the group of those who may read everything but Secrets, and write nothing
+READER = User("labsim:reader", "", (VIEWERS, "system:authenticated"))

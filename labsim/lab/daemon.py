@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from labsim.errors import ExitCode, LabError, NothingSelected, UsageError, system_errors
+from labsim.hub.role import Role
 from labsim.lab.control import ControlSocket
 from labsim.lab.external import tell_of_external
 from labsim.lab.folder import LabFolder, process_started
@@ -45,6 +46,8 @@ def answer_commands(folder: LabFolder, opened: OpenLab, facts: dict[str, Any], *
     if opened.serving is None:
         raise LabError("this lab has no hub to look at", hint="give a --speed above 0")
     opened.write_kubeconfig(folder.kubeconfig)
+    if opened.write_hub_kubeconfig is None:
+        opened.serving.write_kubeconfig(folder.reader_kubeconfig, Role.READER)
     with system_errors(f"making {folder.socket}"):
         control = ControlSocket(folder.socket, lambda command: _carry(opened.lab, command))
     try:

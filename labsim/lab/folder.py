@@ -17,6 +17,7 @@ LAB_FOLDER = "lab"  # of a run, in its run directory: gone when the run ends
 SOCKET = "control.sock"
 LEDGER = "ledger.jsonl"
 KUBECONFIG = "kubeconfig"
+READER_KUBECONFIG = "kubeconfig-reader"
 LOG = "lab.log"
 CACHE_LIMIT = "LABSIM_CACHE_LIMIT"
 DEFAULT_CACHE_LIMIT_BYTES = 20 << 30
@@ -65,6 +66,11 @@ class LabFolder:
     @property
     def kubeconfig(self) -> Path:
         return self.path / KUBECONFIG
+
+    @property
+    def reader_kubeconfig(self) -> Path:
+        """Of a user who may only look; labs on a cluster of somebody else have none."""
+        return self.path / READER_KUBECONFIG
 
     @property
     def log(self) -> Path:

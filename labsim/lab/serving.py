@@ -12,8 +12,10 @@ from labsim.hub.embedded.audit import AuditHeaders
 from labsim.hub.embedded.edge import MAX_BODY_BYTES, HttpsEdge, too_large
 from labsim.hub.embedded.identity import HubAuthority, TlsIdentity, new_token
 from labsim.hub.embedded.kubeconfig import write_kubeconfig
+from labsim.hub.role import Role
+from labsim.kube.authentication import bearer_token
 from labsim.kube.http import KubeHttp
-from labsim.kube.users import ADMIN, User
+from labsim.kube.users import ADMIN, READER, User
 from labsim.lab.lab import Lab
 from labsim.lab.names import HUB_DOMAIN, IMAGE_SERVICE_NAME, SERVICE_NAME
 from labsim.model.http import Request, Response
@@ -30,7 +32,7 @@ class Serving:
 
     def __init__(self, port: int = 0) -> None:
         self.authority = HubAuthority()
-        self.admin_token = new_token()
+        self.admin_token, self.reader_token = new_token(), new_token()
         self._lab: Lab | None = None
         self._hub: KubeHttp | None = None
         self._audit = AuditHeaders()
@@ -54,14 +56,16 @@ class Serving:
         if lab.world.hub_in_process is not None:
             hub = lab.world.hub_in_process
             self._hub = KubeHttp(hub, authenticate=self._authenticate, account_key=os_random(32), seam=lab.clients)
-        lab.world.history.hide([self.admin_token])
+        lab.world.history.hide([self.admin_token, self.reader_token])
         lab.world.fabric.on_publish.append(self._published)
         lab.world.fabric.on_withdraw.append(self._withdrawn)
         for endpoint in lab.world.fabric.endpoints():
             self._published(endpoint)
 
-    def write_kubeconfig(self, path: Path) -> None:
-        write_kubeconfig(path, self.url, ca_pem=self.authority.ca_pem, token=self.admin_token)
+    def write_kubeconfig(self, path: Path, role: Role = Role.ADMINISTRATOR) -> None:
+        """Write how to reach the hub with the rights of a role. Raises LabError where it cannot be written."""
+        token = self.admin_token if role is Role.ADMINISTRATOR else self.reader_token
+        write_kubeconfig(path, self.url, ca_pem=self.authority.ca_pem, token=token, user=role.value)
 
     def close(self) -> None:
         self.edge.close()
@@ -113,8 +117,10 @@ class Serving:
         return outcome
 
     def _authenticate(self, request: Request) -> User | None:
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        return ADMIN if scheme.lower() == "bearer" and token == self.admin_token else None
+        token = bearer_token(request)
+        if not token:
+            return None
+        return ADMIN if token == self.admin_token else READER if token == self.reader_token else None
 
     def _published(self, endpoint: Endpoint) -> None:
         """Listen for an endpoint that has a certificate, on the loopback address that machines reach as their host."""

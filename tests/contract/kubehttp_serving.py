@@ -23,11 +23,10 @@ from labsim.hub.embedded.kubeconfig import write_kubeconfig
 from labsim.hub.plain.connection import ClusterAccess, ClusterConnection
 from labsim.hub.plain.definitions import install
 from labsim.kube.authentication import authenticator
-from labsim.kube.authorization import VIEWERS
 from labsim.kube.crds import hub_crds
 from labsim.kube.http import KubeHttp
 from labsim.kube.server import ApiServer
-from labsim.kube.users import ADMIN, User
+from labsim.kube.users import ADMIN, READER
 from labsim.model.kinds import CLUSTER_ROLE_BINDING
 
 
@@ -41,7 +40,7 @@ class Hub:
 
     def __init__(self, folder: Path) -> None:
         self.server = ApiServer(name="hub", clock=RealClock(), entropy=Entropy("contract"), crds=hub_crds())
-        self.tokens = {new_token(): ADMIN, new_token(): User("reader", "", (VIEWERS,))}
+        self.tokens = {new_token(): ADMIN, new_token(): READER}
         self.admin_token, self.reader_token = self.tokens
         self._calls: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, daemon=True)
