@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from labsim.cli.options import LabName, Output
 from labsim.cli.output import Format, print_rows
 from labsim.errors import UsageError
 
@@ -19,8 +20,6 @@ CLIENT_COLUMNS = ("program", "user", "reads", "writes", "refused", "watching")
 KINDS_SHOWN = 3
 FAULT_COLUMNS = ("number", "fault", "details", "who")
 
-Lab = Annotated[str, typer.Option("--lab", "-l", help="The lab's name; needed only where several are up.")]
-Output = Annotated[Format, typer.Option("--output", "-o", help="How the result is printed.")]
 Program = Annotated[str, typer.Option(help="Clients whose user agent is like this pattern, for example 'manager*'.")]
 User = Annotated[str, typer.Option(help="Clients whose user's name is like this pattern.")]
 Connection = Annotated[str, typer.Option(help="Clients whose address and port are like this pattern.")]
@@ -51,7 +50,7 @@ def delay(
     user: User = "",
     connection: Connection = "",
     kind: Kind = "",
-    lab: Lab = "",
+    lab: LabName = "",
 ) -> None:
     """Let every event of their watches come later."""
     _say(lab, {"fault": "delay", "seconds": _seconds(by), "who": _who(program, user, connection, kind)})
@@ -64,7 +63,7 @@ def reorder(
     user: User = "",
     connection: Connection = "",
     kind: Kind = "",
-    lab: Lab = "",
+    lab: LabName = "",
 ) -> None:
     """Let their watches overtake each other, and the answers of their writes. Each watch keeps its own order."""
     _say(lab, {"fault": "reorder", "seconds": _seconds(within), "who": _who(program, user, connection, kind)})
@@ -77,7 +76,7 @@ def freeze(
     user: User = "",
     connection: Connection = "",
     kind: Kind = "",
-    lab: Lab = "",
+    lab: LabName = "",
 ) -> None:
     """Let their watches and cached reads stop at a revision, as an API server that is behind."""
     _say(lab, {"fault": "freeze", "revision": at, "who": _who(program, user, connection, kind)})
@@ -92,7 +91,7 @@ def cut(
     user: User = "",
     connection: Connection = "",
     kind: Kind = "",
-    lab: Lab = "",
+    lab: LabName = "",
 ) -> None:
     """End their open watches, once."""
     _say(lab, {"fault": "cut", "how": how, "who": _who(program, user, connection, kind)})
@@ -106,7 +105,7 @@ def lose_answer(
     user: User = "",
     connection: Connection = "",
     kind: Kind = "",
-    lab: Lab = "",
+    lab: LabName = "",
 ) -> None:
     """Carry out their next writes, and lose the answers."""
     who = _who(program, user, connection, kind)
@@ -123,7 +122,7 @@ def lose_write(
     user: User = "",
     connection: Connection = "",
     kind: Kind = "",
-    lab: Lab = "",
+    lab: LabName = "",
 ) -> None:
     """Answer their next writes as carried out, and carry none of them out."""
     who = _who(program, user, connection, kind)
@@ -131,7 +130,7 @@ def lose_write(
 
 
 @fault_app.command("list")
-def list_faults(lab: Lab = "", output: Output = Format.TABLE) -> None:
+def list_faults(lab: LabName = "", output: Output = Format.TABLE) -> None:
     """The faults that are on."""
     print_rows(_ask(lab, {"fault": "list"}), FAULT_COLUMNS, output)
 
@@ -139,7 +138,7 @@ def list_faults(lab: Lab = "", output: Output = Format.TABLE) -> None:
 @fault_app.command()
 def clear(
     numbers: Annotated[list[int] | None, typer.Argument(help="Faults to switch off; all by default.")] = None,
-    lab: Lab = "",
+    lab: LabName = "",
 ) -> None:
     """Switch faults off: what they held back comes at once."""
     _say(lab, {"fault": "clear", "numbers": numbers or []})

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from labsim.cli.options import Output
 from labsim.cli.output import Format
 
 iso_app = typer.Typer(
@@ -14,8 +15,6 @@ iso_app = typer.Typer(
 )
 cache_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="ISOs that are kept for the next lab.")
 iso_app.add_typer(cache_app, name="cache")
-
-Output = Annotated[Format, typer.Option("--output", "-o", help="How the result is printed.")]
 
 
 @iso_app.command()

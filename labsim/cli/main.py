@@ -10,9 +10,11 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from labsim.cli.dns_app import dns_app
 from labsim.cli.hub_faults import fault_app
 from labsim.cli.iso_commands import iso_app
 from labsim.cli.log import log_to_stderr
+from labsim.cli.options import LabName, Output
 from labsim.cli.outcome import carried_out
 from labsim.cli.output import Format, print_document
 from labsim.errors import ExitCode, UsageError
@@ -30,9 +32,8 @@ app.add_typer(iso_app, name="iso")
 hub_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The embedded hub: by itself, and its clients.")
 app.add_typer(hub_app, name="hub")
 hub_app.add_typer(fault_app, name="fault")
+app.add_typer(dns_app, name="dns")
 
-LabName = Annotated[str, typer.Option("--lab", "-l", help="The lab's name; needed only where several are up.")]
-Output = Annotated[Format, typer.Option("--output", "-o", help="How the result is printed.")]
 Speed = Annotated[float, typer.Option(min=0.001, help="In-world seconds per real second.")]
 HubName = Annotated[
     str, typer.Option("--hub", help="The hub: embedded, plain (a cluster of yours) or kind (one made for the lab).")
@@ -238,6 +239,17 @@ def console(
     from labsim.cli.labs import ask_lab
 
     print(ask_lab(lab, {"verb": "console", "machine": machine}))
+
+
+@app.command(name="kubeconfig")
+def hosted_kubeconfig(
+    cluster: Annotated[str, typer.Argument(help="The hosted cluster's name.")],
+    lab: LabName = "",
+) -> None:
+    """Print the administrator's kubeconfig of a hosted cluster of a running lab, usable on this host."""
+    from labsim.cli.dns import show_kubeconfig
+
+    raise typer.Exit(show_kubeconfig(lab, cluster))
 
 
 @app.command()

@@ -11,6 +11,7 @@ import functools
 import http.client
 import os
 import select
+import socket
 import ssl
 import tempfile
 import threading
@@ -43,6 +44,10 @@ class HttpClient:
             raise ConnectionFailed(f"{request.method} {request.url}: {error}") from error
         try:
             return self._exchange(request, key, path, connection, timeout_s)
+        except socket.gaierror as error:
+            connection.close()
+            trouble = f"dial tcp: lookup {connection.host}: no such host"
+            raise ConnectionFailed(f"{request.method} {request.url}: {trouble}") from error
         except (OSError, http.client.HTTPException, ValueError) as error:
             connection.close()
             raise ConnectionFailed(f"{request.method} {request.url}: {error or type(error).__name__}") from error

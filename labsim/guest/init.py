@@ -31,6 +31,7 @@ from labsim.guest.effects import Boot
 from labsim.guest.ignition import decode_data_url
 from labsim.guest.power_button import wait_for_power_button
 from labsim.guest.record_store import RecordStore
+from labsim.guest.stub_resolver import RESOLVED_PATH, start_stub_resolver
 
 CONFIG_PATH = "/config.ign"
 CONSOLE_PATH = "/dev/console"
@@ -41,8 +42,8 @@ NETWORK_READY_PATH = "/run/labsim/network"
 RECLAIM = RECLAIM_MARKER.partition("=")[2]
 DRIVERS_WAIT_S = 20.0
 NETWORK_WAIT_S = 20.0
-EARLY_PATHS = (HOSTS_PATH, HOSTNAME_PATH, PACE_PATH)  # needed before the Ignition can be rendered
-SURROUNDINGS = (HOSTS_PATH, PACE_PATH)  # of the lab, whatever system runs: kept across an installation
+EARLY_PATHS = (HOSTS_PATH, HOSTNAME_PATH, PACE_PATH, RESOLVED_PATH)  # needed before the Ignition can be rendered
+SURROUNDINGS = (HOSTS_PATH, PACE_PATH, RESOLVED_PATH)  # of the lab, whatever system runs: kept across an installation
 
 
 class VirtualMachineHands:
@@ -98,6 +99,7 @@ def _run() -> None:
     files = Files("/", store if boot.source == "disk" else None, disk.FILE_PREFIX)
     files.restore()
     _write_early_files(boot.ignition, surroundings)
+    start_stub_resolver(print_line)
     if not _wait_for(NETWORK_READY_PATH, NETWORK_WAIT_S):
         print_line("init: no address from DHCP yet; going on")
     print_line(f"init: up {_uptime_s():.2f} s, memory available {_memory_available_mib()} MiB, boot {boot.source}")

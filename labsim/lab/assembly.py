@@ -78,7 +78,8 @@ def cim_settings(lab: Lab) -> CimSettings:
         reclaim=lab.spec.cim.reclaim,
         minimums=minimums,
         ca_pem=options.ca_pem,
-        hosts_entry=options.addresses.hosts_entry,
+        hosts_entry=options.addresses.hosts_entry(lab.spec.dns.stack),
+        name_server="{}:{}".format(*options.addresses.name_server) if options.addresses.name_server else "",
         pace_json=options.pace_file,
         base_image=_base_image(options.base_iso, options.folder),
     )
@@ -88,6 +89,14 @@ def _base_image(base_iso: Path | None, folder: Path) -> BaseImage:
     if base_iso is None:
         return plain_base_image(folder)
     return BaseImage(path=base_iso)
+
+
+def _published_address(lab: Lab, step: CreateHostedClusterStep) -> str:
+    """A name, as the documentation has it. Components that somebody else runs ask this host's resolver for names,
+    which does not know the lab's: they are given the address."""
+    if lab.spec.hub.components.external():
+        return lab.options.addresses.hub_ip
+    return f"api.{step.name}.{lab.spec.base_domain}"
 
 
 def hosted_cluster_objects(lab: Lab, step: CreateHostedClusterStep, agent_namespace: str) -> list[Object]:
@@ -102,7 +111,7 @@ def hosted_cluster_objects(lab: Lab, step: CreateHostedClusterStep, agent_namesp
             namespace=step.namespace,
             pull_secret=pull_secret_text(lab.entropy),
             agent_namespace=agent_namespace,
-            api_server_address=lab.options.addresses.hub_ip,
+            api_server_address=step.api_server_address or _published_address(lab, step),
             base_domain=lab.spec.base_domain,
             infra_id=f"{step.name}-{entropy.text('infra-id')}",
             etcd_encryption_key=entropy.bytes("etcd-encryption-key", 32),

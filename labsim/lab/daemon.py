@@ -11,6 +11,7 @@ from typing import Any
 from labsim.errors import ExitCode, LabError, NothingSelected, UsageError, system_errors
 from labsim.hub.role import Role
 from labsim.lab.control import ControlSocket
+from labsim.lab.dns import hosted_kubeconfig, names_of
 from labsim.lab.external import tell_of_external
 from labsim.lab.folder import LabFolder, process_started
 from labsim.lab.interruption import uninterrupted
@@ -111,6 +112,10 @@ def _on_world(lab: Lab, command: dict[str, Any]) -> Any:
         from labsim.lab.hub_faults import carry_hub_command
 
         return carry_hub_command(lab.clients, command)
+    if verb == "dns":
+        return names_of(lab)
+    if verb == "kubeconfig":
+        return hosted_kubeconfig(lab, str(command["cluster"]))
     if verb == "scale":
         return _scale(lab, str(command["nodePool"]), int(command["replicas"]))
     if verb in ("boot", "reboot", "stop"):

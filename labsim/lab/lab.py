@@ -5,13 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from labsim.clock import VIRTUAL_EPOCH_S
 from labsim.entropy import Entropy
 from labsim.errors import LabError
-from labsim.guest.effects import ConnectionFailed, HttpAnswer
-from labsim.guest.effects import Http as GuestHttp
 from labsim.history import History
 from labsim.hub.client import DirectClient, HubClient, OutsideHub
 from labsim.hub.embedded.clients import HubClients
@@ -19,8 +17,10 @@ from labsim.kube.store import Revision
 from labsim.lab import objects
 from labsim.lab.assembly import add_components, hosted_cluster_objects
 from labsim.lab.images import DiscoveryImages
+from labsim.lab.lab_names import LabNames
 from labsim.lab.lab_request import LabRequest, silent
 from labsim.lab.machine_specs import host_id_of, machine_spec
+from labsim.lab.machine_traffic import MachineTraffic
 from labsim.lab.names import VIRTUAL, Addresses
 from labsim.lab.sizes import Sizes
 from labsim.machines.driver import HasConsole, MachineDriver, MachineSpec, Power
@@ -41,6 +41,9 @@ from labsim.model.objects import Object, name_of
 from labsim.model.scenario import CreateHostedClusterStep, InfraEnvSpec, LabSpec
 from labsim.world.pace import Pace
 from labsim.world.world import World
+
+if TYPE_CHECKING:
+    from labsim.lab.serving import Serving
 
 ISO_WITHIN_S = 300.0
 ISO_REAL_FLOOR_S = 20.0  # a fast world still has to wait for slow disks, hubs and hypervisors
@@ -111,6 +114,8 @@ class Lab:
         self._machine_by_host_id: dict[str, str] = {}
         self.options.folder.mkdir(parents=True, exist_ok=True)
         self._images = DiscoveryImages(self, options.talk)
+        self.names = LabNames(self)
+        self.serving: Serving | None = None  # its sockets, once it has some
         add_components(self)
         self.driver: MachineDriver = options.driver(self) if options.driver else self._simulated_driver()
         self.machines_kind: str = getattr(self.driver, "name", type(self.driver).__name__)
@@ -270,48 +275,14 @@ class Lab:
         return SimulatedDriver(
             scheduler=self.world.queue,
             entropy=self.world.entropy,
-            transport=self._carry,
+            transport=MachineTraffic(self.world, self.options.addresses.all_of_hub).carry,
+            resolve=self.world.fabric.zone.resolve,
             observe=self._machine_event,
         )
 
     def _machine_event(self, machine: str, what: str, fields: dict[str, Any]) -> None:
         self.world.changes += 1
         self.world.history.record("guest", machine=machine, what=what, **fields)
-
-    def _carry(self, machine: str, effect: GuestHttp, done: Callable[[Any], None]) -> None:
-        """One request of a simulated machine, through the fabric."""
-        headers = effect.headers
-        if effect.client_cert_pem:
-            headers = {**headers, "x-remote-cert-pem": effect.client_cert_pem}
-        request = request_for_url(effect.method, effect.url, headers=headers, body=effect.body, client=machine)
-        fabric = self.world.fabric
-        endpoint = fabric.find(request.host, request.scheme)
-        if endpoint is None or endpoint.serve == "none" or fabric.is_blocked(machine, endpoint):
-            done(ConnectionFailed(f"dial tcp {request.host}: connect: connection refused"))
-            return
-        if endpoint.ca_pem and not effect.insecure and endpoint.ca_pem.strip() not in effect.ca_pem:
-            done(ConnectionFailed("x509: certificate signed by unknown authority"))
-            return
-
-        def answered(value: Any, error: BaseException | None) -> None:
-            if error is not None:
-                done(HttpAnswer(500, {}, b""))
-                return
-            done(HttpAnswer(value.status, value.headers, _body_of(value)))
-
-        self.world.answer(endpoint, request, answered)
-
-
-def _body_of(response: Response) -> bytes:
-    if response.stream is None:
-        return response.body
-    parts = []
-    while (chunk := response.stream.read()) is not None:
-        if chunk == b"":  # a watch that has nothing more now: a simulated machine polls instead
-            response.stream.close()
-            break
-        parts.append(chunk)
-    return b"".join(parts)
 
 
 def _clients_of(world: World) -> HubClients | None:

@@ -12,7 +12,6 @@ from labsim.lab.hub_choice import KIND, OUR_OWN
 from labsim.lab.interruption import uninterrupted
 from labsim.lab.lab import Lab, LabOptions
 from labsim.lab.lab_request import LabRequest
-from labsim.lab.names import Addresses
 from labsim.model.scenario import LabSpec
 
 if TYPE_CHECKING:
@@ -96,9 +95,9 @@ def open_lab(spec: LabSpec, request: LabRequest, *, keep: bool = False) -> OpenL
         return open_with_machines(spec, paced)
     options = LabOptions.of(request)
     if keep:
-        from labsim.lab.serving import LOOPBACK, loopback_port_is_free
+        from labsim.lab.serving import loopback_addresses, loopback_port_is_free
 
-        options = dataclasses.replace(options, addresses=Addresses(hub_ip=LOOPBACK), port_is_free=loopback_port_is_free)
+        options = dataclasses.replace(options, addresses=loopback_addresses(), port_is_free=loopback_port_is_free)
     return OpenLab(Lab(spec, options))
 
 
@@ -116,11 +115,11 @@ def open_on_cluster(spec: LabSpec, request: LabRequest) -> OpenLab:
 def keep_open(opened: OpenLab, speed: float) -> Serving:
     """Let a lab go on in paced time, with its hub and hosted clusters on real sockets, where it is not so already."""
     if opened.serving is None:
-        from labsim.lab.serving import Serving
+        from labsim.lab.serving import Serving, hosts_of
         from labsim.world.pace import RealPace
 
         world = opened.lab.world
-        serving = Serving()
+        serving = Serving(hosts=hosts_of(opened.lab.spec.dns.stack))
         opened.add(serving)
         world.pace = RealPace(world.now(), speed)
         serving.attach(opened.lab)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -17,31 +18,45 @@ from labsim.kube.authentication import bearer_token
 from labsim.kube.http import KubeHttp
 from labsim.kube.users import ADMIN, READER, User
 from labsim.lab.lab import Lab
-from labsim.lab.names import HUB_DOMAIN, IMAGE_SERVICE_NAME, SERVICE_NAME
+from labsim.lab.names import HUB_NAME, IMAGE_SERVICE_NAME, SERVICE_NAME, Addresses, Stack
 from labsim.model.http import Request, Response
 from labsim.network.fabric import Endpoint
+from labsim.network.name_server import NameServer
+from labsim.network.zone import Zone
 
 LOOPBACK = "127.0.0.1"
+LOOPBACK6 = "::1"
+# Every address of 127.0.0.0/8 is this host's own: what stands for a load balancer's.
+LOAD_BALANCERS = tuple(f"127.0.0.{number}" for number in range(2, 22))
 USER_MODE_HOST = "10.0.2.2"  # the host, as a machine in QEMU's user mode network sees it
+NODE_ADDRESSES = (LOOPBACK, LOOPBACK6, USER_MODE_HOST)
 SERVICE_PATHS = ("/api/assisted-install/",)
 IMAGE_PATHS = ("/byapikey/", "/byid/", "/bytoken/", "/images/", "/boot-artifacts/")
 
 
 class Serving:
-    """The listeners of one lab. Made before the lab, because machines must know its port and its CA from the start."""
+    """The listeners of one lab. Made before the lab, because machines must know its port and its CA from the start.
 
-    def __init__(self, port: int = 0) -> None:
+    `hosts` are the addresses of this host at which machines look for the hub; the first of them is for people too.
+    """
+
+    def __init__(self, port: int = 0, hosts: Sequence[str] = (LOOPBACK,)) -> None:
         self.authority = HubAuthority()
         self.admin_token, self.reader_token = new_token(), new_token()
         self._lab: Lab | None = None
         self._hub: KubeHttp | None = None
         self._audit = AuditHeaders()
-        self._ports: dict[tuple[str, int], int] = {}
+        self._hosts = tuple(hosts)
+        self._places: dict[tuple[str, int], list[tuple[str, int]]] = {}
         self.edge = HttpsEdge(submit=self._submit)
-        names = ["hub." + HUB_DOMAIN, SERVICE_NAME, IMAGE_SERVICE_NAME, "localhost", LOOPBACK, USER_MODE_HOST]
+        identity = self.authority.serving(
+            [HUB_NAME, SERVICE_NAME, IMAGE_SERVICE_NAME, "localhost", *NODE_ADDRESSES, *hosts]
+        )
         try:
-            identity = self.authority.serving(names)
-            self.port = self.edge.listen(LOOPBACK, port, self._handle, tls=identity, judges_size=True)
+            self.port = self.edge.listen(self._hosts[0], port, self._handle, tls=identity, judges_size=True)
+            for host in self._hosts[1:]:
+                self.edge.listen(host, self.port, self._handle, tls=identity, judges_size=True)
+            self.name_server = NameServer(self._zone, self._hosts[0])
         except BaseException:
             self.edge.close()
             raise
@@ -53,6 +68,7 @@ class Serving:
     def attach(self, lab: Lab) -> None:
         """Serve this lab: its hub, its CIM, and everything that its fabric publishes with a certificate."""
         self._lab = lab
+        lab.serving = self
         if lab.world.hub_in_process is not None:
             hub = lab.world.hub_in_process
             self._hub = KubeHttp(hub, authenticate=self._authenticate, account_key=os_random(32), seam=lab.clients)
@@ -68,7 +84,11 @@ class Serving:
         write_kubeconfig(path, self.url, ca_pem=self.authority.ca_pem, token=token, user=role.value)
 
     def close(self) -> None:
+        self.name_server.close()
         self.edge.close()
+
+    def _zone(self) -> Zone:
+        return Zone() if self._lab is None else self._lab.world.fabric.zone
 
     def _submit(self, call: Any, /) -> Future[Any]:
         if self._lab is None:
@@ -123,9 +143,9 @@ class Serving:
         return ADMIN if token == self.admin_token else READER if token == self.reader_token else None
 
     def _published(self, endpoint: Endpoint) -> None:
-        """Listen for an endpoint that has a certificate, on the loopback address that machines reach as their host."""
+        """Listen for an endpoint that has a certificate, at the addresses that machines reach it by."""
         key = (endpoint.host, endpoint.port)
-        if not endpoint.certificate_pem or key in self._ports:
+        if not endpoint.certificate_pem or key in self._places:
             return
         lab = self._lab
         authentication = None if lab is None else lab.world.hosted_authentication(endpoint.owner)
@@ -141,17 +161,43 @@ class Serving:
             def handle(request: Request) -> Response | Future[Response]:
                 return self._answer(endpoint, request)
 
-        try:
-            port = self.edge.listen(LOOPBACK, endpoint.port, handle, tls=identity, judges_size=is_kube)
-            self._ports[key] = port
-        except LabError as taken:
-            if lab is not None:
-                lab.world.history.record("note", actor="edge", text=taken.message)
+        places = self._places.setdefault(key, [])
+        for host in self._listening_at(endpoint.host):
+            try:
+                port = self.edge.listen(host, endpoint.port, handle, tls=identity, judges_size=is_kube)
+                places.append((host, port))
+            except LabError as taken:
+                if lab is not None:
+                    lab.world.history.record("note", actor="edge", text=taken.message)
+
+    def reached_at(self, host: str) -> str:
+        """The address at which somebody on this host reaches what is published at a host."""
+        return self._listening_at(host)[0]
+
+    def _listening_at(self, host: str) -> tuple[str, ...]:
+        """Where to listen: at a load balancer's address if that is what a published host is, or leads to."""
+        balanced = tuple(entry for entry in self._zone().resolve(host) if entry in LOAD_BALANCERS)
+        return balanced or self._hosts
 
     def _withdrawn(self, endpoint: Endpoint) -> None:
-        port = self._ports.pop((endpoint.host, endpoint.port), None)
-        if port is not None:
-            self.edge.close_listener(port)
+        for place in self._places.pop((endpoint.host, endpoint.port), ()):
+            self.edge.close_listener(*place)
+
+
+def hosts_of(stack: Stack) -> tuple[str, ...]:
+    """The loopback addresses that a lab of this stack is served at; people find its hub at the first."""
+    return (LOOPBACK,) if stack == "IPv4" else (LOOPBACK, LOOPBACK6)
+
+
+def loopback_addresses(serving: Serving | None = None) -> Addresses:
+    """Where simulated machines find a hub that is served on the loopback addresses, or will be."""
+    return Addresses(
+        hub_ip=LOOPBACK,
+        hub_ip6=LOOPBACK6,
+        service_port=443 if serving is None else serving.port,
+        load_balancers=LOAD_BALANCERS,
+        name_server=None if serving is None else (LOOPBACK, serving.name_server.port),
+    )
 
 
 def loopback_port_is_free(port: int) -> bool:

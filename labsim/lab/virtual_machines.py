@@ -7,14 +7,14 @@ import json
 from collections.abc import Callable
 
 from labsim.edge_time import real_s
-from labsim.errors import system_errors
+from labsim.errors import UsageError, system_errors
 from labsim.hub.client import OutsideHub
 from labsim.lab.folder import cache_root
 from labsim.lab.lab import Lab, LabOptions
 from labsim.lab.lab_request import LabRequest
 from labsim.lab.names import Addresses
 from labsim.lab.opening import OpenLab
-from labsim.lab.serving import LOOPBACK, USER_MODE_HOST, Serving, loopback_port_is_free
+from labsim.lab.serving import USER_MODE_HOST, Serving, hosts_of, loopback_addresses, loopback_port_is_free
 from labsim.machines.driver import MachineDriver
 from labsim.machines.libvirt.session import SESSION_URI
 from labsim.model.scenario import LabSpec
@@ -40,6 +40,11 @@ def open_libvirt_lab(spec: LabSpec, request: LabRequest, outside: OutsideHub | N
     from labsim.machines.libvirt.driver import LibvirtDriver, lab_mark
     from labsim.machines.libvirt.preflight import check_hypervisor, check_room
 
+    if spec.dns.stack != "IPv4":
+        raise UsageError(
+            f"machines in user mode networking have IPv4 only, and lab.dns.stack is {spec.dns.stack}",
+            hint="leave lab.dns.stack out, or take simulated machines",
+        )
     uri = request.connect or SESSION_URI
     check_hypervisor(uri)
     request.talk("preparing the bootable base image")
@@ -60,7 +65,12 @@ def open_libvirt_lab(spec: LabSpec, request: LabRequest, outside: OutsideHub | N
         start_s = options.start_s
         return dataclasses.replace(
             options,
-            addresses=dataclasses.replace(options.addresses, hub_ip=USER_MODE_HOST),
+            addresses=Addresses(
+                hub_ip=USER_MODE_HOST,
+                service_port=options.addresses.service_port,
+                load_balancers=(USER_MODE_HOST,),
+                name_server=options.addresses.name_server and (USER_MODE_HOST, options.addresses.name_server[1]),
+            ),
             base_iso=base_iso,
             driver=make_driver,
             pace_file=json.dumps({"real_epoch_s": start_s, "world_epoch_s": start_s, "speed": request.speed}),
@@ -79,14 +89,14 @@ def open_paced_lab(
 ) -> OpenLab:
     """A lab whose hub is on a real socket, in real time multiplied by the speed that is asked for. adapt: what the
     machines need otherwise."""
-    serving = Serving(request.port)
+    serving = Serving(request.port, hosts_of(spec.dns.stack))
     try:
         start_s = real_s()
         options = dataclasses.replace(
             LabOptions.of(request),
             pace=RealPace(start_s, request.speed),
             start_s=start_s,
-            addresses=Addresses(hub_ip=LOOPBACK, service_port=serving.port),
+            addresses=loopback_addresses(serving),
             port_is_free=loopback_port_is_free,
             ca_pem=serving.authority.ca_pem,
             hub=outside,

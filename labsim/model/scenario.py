@@ -66,9 +66,19 @@ class HubSpec(Part):
     components: Components = Components()
 
 
+class DnsSpec(Part):
+    """The lab's DNS: records are made for each hosted cluster, as the product documentation asks."""
+
+    stack: Literal["IPv4", "IPv6", "dual"] = "IPv4"
+    """The families of the records of hosted clusters."""
+    missing: list[str] = Field(default_factory=list)
+    """Records that somebody forgot: `api.example.krnl.es`, `*.apps.example.krnl.es`."""
+
+
 class LabSpec(Part):
     base_domain: str = Field(default="krnl.es", alias="baseDomain")
     cim: CimRequirement = CimRequirement()
+    dns: DnsSpec = DnsSpec()
     hub: HubSpec = HubSpec()
     infra_envs: list[InfraEnvSpec] = Field(alias="infraEnvs", min_length=1)
     machines: list[MachineGroup] = Field(min_length=1)
@@ -129,6 +139,8 @@ class CreateHostedClusterStep(Part):
     namespace: Name = "clusters"
     agent_namespace: Name | None = Field(default=None, alias="agentNamespace")
     """The namespace whose agents are used; that of the first InfraEnv by default."""
+    api_server_address: str = Field(default="", alias="apiServerAddress")
+    """What its services are published at: `api.<name>.<baseDomain>` by default, which the lab's DNS then has."""
     node_pool: NodePoolSpec = Field(default=NodePoolSpec(), alias="nodePool")
     availability: Literal["SingleReplica", "HighlyAvailable"] = "HighlyAvailable"
     release_image: str = Field(default="quay.io/openshift-release-dev/ocp-release:4.17.0-multi", alias="releaseImage")

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
+from labsim.network.zone import Zone
+
 DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
@@ -30,9 +32,11 @@ class Endpoint:
 
 
 class Fabric:
-    """The endpoints of one world. Names and address literals are equal here: both are looked up as they are written."""
+    """The endpoints of one world, looked up by host and port as they were published; `zone` has the addresses that its
+    machines get for names."""
 
     def __init__(self) -> None:
+        self.zone = Zone()
         self._endpoints: dict[tuple[str, int], Endpoint] = {}
         self._blocked: dict[str, set[tuple[str, int] | None]] = {}
         self.on_publish: list[Callable[[Endpoint], None]] = []

@@ -37,7 +37,10 @@ def probe_iso(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def simulated() -> SimulatedDriver:
     return SimulatedDriver(
-        scheduler=EventQueue(), entropy=Entropy("contract"), transport=lambda machine, effect, done: None
+        scheduler=EventQueue(),
+        entropy=Entropy("contract"),
+        transport=lambda machine, effect, addresses, done: None,
+        resolve=lambda name: ("192.168.122.1",),
     )
 
 

@@ -19,6 +19,7 @@ from labsim.controllers.cim.settings import CimSettings
 CA_PATH = "/etc/assisted-service/service-ca-cert.crt"
 TRUST_BUNDLE_PATH = "/etc/pki/ca-trust/source/anchors/assisted-infraenv-additional-trust-bundle.pem"
 PACE_PATH = "/etc/labsim/pace.json"
+RESOLVED_PATH = "/etc/systemd/resolved.conf.d/60-labsim.conf"
 MAX_ARCHIVE_KIB = 256
 
 MOTD = """
@@ -199,6 +200,8 @@ def _files(row: InfraEnv, settings: CimSettings) -> list[dict[str, Any]]:
     if settings.hosts_entry:
         hosts = "127.0.0.1 localhost localhost.localdomain\n::1 localhost localhost.localdomain\n"
         files.append(_file("/etc/hosts", hosts + settings.hosts_entry, 0o644))
+    if settings.name_server:
+        files.append(_file(RESOLVED_PATH, f"[Resolve]\nDNS={settings.name_server}\n", 0o644))
     if settings.pace_json:
         files.append(_file(PACE_PATH, settings.pace_json, 0o644))
     return files

@@ -108,7 +108,9 @@ class CimSettings:
     agents all have a BareMetalHost or whose reclaim always fails: every unbind of an installed host then waits for
     its user. It does not switch the image service off.
     hosts_entry: lines for /etc/hosts of the discovery system ("" for none): upstream has no such file, machines of a
-    lab without DNS need it. pace_json: content of /etc/labsim/pace.json ("" for none), which only our own guest reads.
+    lab without DNS need it. name_server: what its resolver asks first, `ADDRESS:PORT` ("" for what DHCP says): a lab's
+    own, which no user mode network can point to otherwise. pace_json: content of /etc/labsim/pace.json ("" for none),
+    which only our own guest reads.
     base_image: None serves discovery Ignition but answers 503 for images.
     """
 
@@ -127,6 +129,7 @@ class CimSettings:
     unauthenticated_registries: tuple[str, ...] = ("quay.io", "registry.ci.openshift.org")
     ca_pem: str = ""
     hosts_entry: str = ""
+    name_server: str = ""
     pace_json: str = ""
     base_image: BaseImage | None = None
     agent_workers: int = 10

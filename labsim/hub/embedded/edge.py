@@ -147,7 +147,7 @@ class HttpsEdge:
         self.streams = 0  # answers that go on for as long as their clients like
         self.loop = asyncio.new_event_loop()
         self._thread: threading.Thread | None = None
-        self._listeners: dict[int, _Listener] = {}
+        self._listeners: dict[tuple[str, int], _Listener] = {}
         self._lock = threading.Lock()
         self._closed = False
 
@@ -189,15 +189,15 @@ class HttpsEdge:
             listener.look_round()
 
         self._run(serve())
-        self._listeners[bound] = listener
+        self._listeners[host, bound] = listener
         return bound
 
     def open_connections(self) -> int:
         return sum(len(listener.connections) for listener in self._listeners.values())
 
-    def close_listener(self, port: int) -> None:
-        """Stop serving a port and drop its connections; nothing happens for a port that is not served."""
-        listener = self._listeners.pop(port, None)
+    def close_listener(self, host: str, port: int) -> None:
+        """Stop serving a place and drop its connections; nothing happens for one that is not served."""
+        listener = self._listeners.pop((host, port), None)
         if listener is not None:
             self._run(listener.close())
 
@@ -210,8 +210,8 @@ class HttpsEdge:
         if self._thread is None:
             self.loop.close()
             return
-        for port in list(self._listeners):
-            self.close_listener(port)
+        for place in list(self._listeners):
+            self.close_listener(*place)
         self._run(_settled())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(CLOSE_TIMEOUT_S)

@@ -25,11 +25,13 @@ class SimulatedDriver:
         scheduler: Scheduler,
         entropy: Entropy,
         transport: Transport,
+        resolve: Callable[[str], tuple[str, ...]],
         observe: Callable[[str, str, dict[str, Any]], None] = lambda machine, what, fields: None,
     ) -> None:
         self._scheduler = scheduler
         self._entropy = entropy
         self._transport = transport
+        self._resolve = resolve
         self._observe = observe
         self._machines: dict[str, SimulatedMachine] = {}
         self._addresses = 0
@@ -48,6 +50,7 @@ class SimulatedDriver:
             scheduler=self._scheduler,
             entropy=self._entropy,
             transport=self._transport,
+            resolve=self._resolve,
             observe=self._observe,
             address=address,
             ignition_of_iso=self._ignition_of_iso,

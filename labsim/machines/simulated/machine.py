@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import orjson
 
@@ -37,8 +39,11 @@ PING_MS = 0.4  # every machine of the lab hears every other one
 class Transport(Protocol):
     """How a simulated machine reaches the world's endpoints."""
 
-    def __call__(self, machine: str, effect: guest.Http, done: Callable[[Any], None]) -> None:
-        """Send the request; `done` hears an HttpAnswer or an exception (ConnectionFailed)."""
+    def __call__(
+        self, machine: str, effect: guest.Http, addresses: tuple[str, ...], done: Callable[[Any], None]
+    ) -> None:
+        """Send the request to a host with these addresses; `done` hears an HttpAnswer or an exception
+        (ConnectionFailed)."""
         ...
 
 
@@ -52,6 +57,7 @@ class SimulatedMachine:
         scheduler: Scheduler,
         entropy: Entropy,
         transport: Transport,
+        resolve: Callable[[str], tuple[str, ...]],
         observe: Callable[[str, str, dict[str, Any]], None],
         address: str,
         ignition_of_iso: Callable[[str], bytes],
@@ -65,6 +71,7 @@ class SimulatedMachine:
         self._entropy = entropy.child(f"machine/{spec.uuid}")
         self._delays = Delays(self._entropy, "http", *REQUEST_DELAY_S)
         self._transport = transport
+        self._ask_name_server = resolve
         self._observe = observe
         self._address = address
         self._ignition_of_iso = ignition_of_iso
@@ -187,7 +194,14 @@ class SimulatedMachine:
             raise TypeError(f"{task} yielded {effect!r}, which is no effect of labsim.guest.effects")
 
     def _send(self, pending: tuple[guest.Http, Done]) -> None:
-        self._transport(self.spec.name, *pending)
+        effect, done = pending
+        host = _host_of(effect.url)
+        addresses = self._addresses_of(host)
+        if addresses:
+            self._transport(self.spec.name, effect, addresses, done)
+        else:
+            name_server = _gateway(self._address)
+            done(guest.ConnectionFailed(f"dial tcp: lookup {host} on {name_server}:53: no such host"))
 
     def _at_once(self, effect: Any, _task: str) -> Any:
         """The answer of an effect that takes no time, or LATER. Raises OSError as the system would."""
@@ -249,11 +263,13 @@ class SimulatedMachine:
         return key_pem(key), request
 
     def _resolve(self, effect: guest.Resolve) -> tuple[str, ...]:
+        return self._addresses_of(effect.name.rstrip("."))
+
+    def _addresses_of(self, name: str) -> tuple[str, ...]:
+        """The addresses of a name: from /etc/hosts, or else from the name server of the machine's network."""
         hosts = self._files.get("/etc/hosts")
-        if not hosts:
-            return ()
-        name = effect.name.rstrip(".")
-        return tuple(line.split()[0] for line in hosts.decode().splitlines() if name in line.split()[1:])
+        found = _hosts_table(hosts).get(name) if hosts else None
+        return found or self._ask_name_server(name)
 
     # -- files --------------------------------------------------------------------------------------------------------
 
@@ -325,6 +341,22 @@ _ANSWERS: dict[type, _Answer] = {
     guest.Resolve: SimulatedMachine._resolve,
     guest.Ping: lambda _, effect: (PING_MS,) * len(effect.addresses),
 }
+
+
+@functools.lru_cache(maxsize=4096)
+def _host_of(url: str) -> str:
+    return urlsplit(url).hostname or ""
+
+
+@functools.lru_cache(maxsize=64)
+def _hosts_table(hosts: bytes) -> dict[str, tuple[str, ...]]:
+    """Addresses by name, as /etc/hosts has them."""
+    table: dict[str, tuple[str, ...]] = {}
+    for line in hosts.decode(errors="replace").splitlines():
+        address, *names = line.partition("#")[0].split() or [""]
+        for name in names:
+            table[name] = (*table.get(name, ()), address)
+    return table
 
 
 def _normal(path: str) -> str:

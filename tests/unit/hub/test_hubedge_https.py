@@ -339,7 +339,7 @@ def test_a_closed_listener_frees_its_port(edge: HttpsEdge) -> None:
     port = edge.listen("127.0.0.1", 0, echo)
     connection = plain(port)
     assert ask(connection, "GET", "/")[0] == 200
-    edge.close_listener(port)
+    edge.close_listener("127.0.0.1", port)
     with pytest.raises(OSError):
         socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_S)
     connection.close()
