@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import hypothesis
@@ -26,6 +27,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="",
         help="your build of the manager of cluster-api-provider-agent; or LABSIM_AGENT_PROVIDER_MANAGER",
     )
+
+
+@pytest.fixture
+def agent_provider_manager(request: pytest.FixtureRequest) -> Path:
+    """The user's own build of the manager; the test is skipped, with the reason, where there is none."""
+    given = request.config.getoption("--labsim-agent-provider-manager") or ""
+    path = str(given) or os.environ.get("LABSIM_AGENT_PROVIDER_MANAGER", "")
+    if not path:
+        pytest.skip(
+            "needs your own build of the agent-provider manager: --labsim-agent-provider-manager FILE, "
+            "or LABSIM_AGENT_PROVIDER_MANAGER"
+        )
+    assert os.access(path, os.X_OK), f"{path} is no program"
+    return Path(path).resolve()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -41,7 +41,10 @@ class Subresource:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Resource:
-    """One resource in one version. `stored` is False for reviews, which are answered and forgotten."""
+    """One resource in one version. `stored` is False for reviews, which are answered and forgotten.
+
+    storage_version: the version that its objects are stored in, "" for this one.
+    """
 
     kind: Kind
     singular: str
@@ -57,6 +60,7 @@ class Resource:
     scale_paths: Mapping[str, str] | None = None
     warning: str = ""
     selectable_fields: tuple[str, ...] = ()  # beyond metadata.name and metadata.namespace
+    storage_version: str = ""
 
     @functools.cached_property
     def columns(self) -> tuple[Column, ...]:
@@ -74,7 +78,7 @@ class Resource:
 
     @property
     def storage_version_hash(self) -> str:
-        text = f"{self.kind.group}/{self.kind.version}/{self.kind.kind}"
+        text = f"{self.kind.group}/{self.storage_version or self.kind.version}/{self.kind.kind}"
         return base64.b64encode(hashlib.sha256(text.encode()).digest()[:8]).decode()
 
 
@@ -296,6 +300,7 @@ def _deprecation(spec: Object, kind: Kind) -> str:
 def _custom(definition: Object) -> list[Resource]:
     spec = definition["spec"]
     names = spec["names"]
+    storage = next((version["name"] for version in spec["versions"] if version.get("storage")), "")
     made = []
     for version in spec["versions"]:
         if not version.get("served"):
@@ -329,6 +334,7 @@ def _custom(definition: Object) -> list[Resource]:
                 selectable_fields=tuple(
                     entry["jsonPath"].lstrip(".") for entry in version.get("selectableFields") or ()
                 ),
+                storage_version=storage,
             )
         )
     return made

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from labsim.kube.errors import ApiError
 from labsim.kube.fieldsets import (
+    Comparison,
     FieldSet,
     compare,
     difference,
@@ -22,6 +23,8 @@ from labsim.kube.shapes import Shape
 from labsim.model.objects import Object, thaw
 
 APPLY, UPDATE = "Apply", "Update"
+# An object as another version of its kind has it, and that version's shape; None where all versions have one form.
+InVersion = Callable[[str, Object], tuple[Object, Shape] | None]
 ANCIENT = "ancient-changes"
 BEFORE_FIRST_APPLY = "before-first-apply"
 UPDATE_MANAGERS_MAX = 10  # beyond these, the oldest share one entry
@@ -131,19 +134,24 @@ def updated(
     now: str,
     subresource: str = "",
     reset: tuple[str, ...] = (),
+    in_version: InVersion | None = None,
 ) -> list[Object]:
-    """managedFields after an ordinary write by `manager`: what it changed is its own from now on, and only its."""
+    """managedFields after an ordinary write by `manager`: what it changed is its own from now on, and only its.
+
+    What a manager owns is said in the version that it wrote in: `in_version` shows it the change as it sees it.
+    """
     seen = compare(old, new, shape)
     changed, removed = _owned_part(seen.changed, reset), _owned_part(seen.removed, reset)
     if not changed and not removed:
         return encoded(entries)
-    gone = union(changed, removed)
+    changes = _Changes(old, new, seen, in_version)
     identity = (manager, UPDATE, str(new["apiVersion"]), subresource)
     rest: list[Entry] = []
     mine: FieldSet = changed
     time = now if changed else ""
     for entry in entries:
-        left = difference(entry.fields, gone)
+        here = changes.seen_in(entry.api_version)
+        left = difference(entry.fields, union(_owned_part(here.changed, reset), _owned_part(here.removed, reset)))
         if entry.identity == identity:
             mine, time = union(left, changed), time or entry.time
         elif left:
@@ -153,6 +161,35 @@ def updated(
         stamp = "" if subresource == "scale" else time or now
         rest.append(Entry(manager, UPDATE, str(new["apiVersion"]), stamp, mine, subresource))
     return encoded(_capped(rest))
+
+
+class _Changes:
+    """One change of an object, as each version of its kind shows it."""
+
+    def __init__(self, old: Object | None, new: Object, seen: Comparison, in_version: InVersion | None) -> None:
+        self._old = old
+        self._new = new
+        self._in_version = in_version
+        self._seen = {str(new["apiVersion"]): seen}
+        self._here = seen
+
+    def seen_in(self, api_version: str) -> Comparison:
+        """The change in a version; in the writer's own where that version is not another one."""
+        found = self._seen.get(api_version)
+        if found is None:
+            found = self._seen[api_version] = self._compared(api_version)
+        return found
+
+    def _compared(self, api_version: str) -> Comparison:
+        after = None if self._in_version is None else self._in_version(api_version, _bare(self._new))
+        if after is None or self._in_version is None:
+            return self._here
+        before = None if self._old is None else self._in_version(api_version, _bare(self._old))
+        return compare(None if before is None else before[0], after[0], after[1])
+
+
+def _bare(obj: Object) -> Object:
+    return {**obj, "metadata": {key: value for key, value in obj["metadata"].items() if key != "managedFields"}}
 
 
 def _capped(entries: list[Entry]) -> list[Entry]:
@@ -180,6 +217,7 @@ def applied(
     now: str,
     subresource: str = "",
     reset: tuple[str, ...] = (),
+    in_version: InVersion | None = None,
 ) -> Object:
     """The object after an apply, with its managedFields. Raises ApiError 409 with every conflict unless forced."""
     config = {key: value for key, value in body.items() if key not in reset}
@@ -193,11 +231,12 @@ def applied(
     entries = entries_of(live["metadata"].get("managedFields")) or _before_first_apply(live, shape, now)
     own = next((e for e in entries if e.identity == (manager, APPLY, "", subresource)), None)
     others = [entry for entry in entries if entry is not own]
-    bare = {**live, "metadata": {key: value for key, value in live["metadata"].items() if key != "managedFields"}}
-    merged = _merged(bare, config, shape, own, wanted, others)
+    bare = _bare(live)
+    merged = _merged(bare, config, shape, own, wanted, others, in_version)
     seen = compare(bare, merged, shape)
-    others = _without_conflicts(others, seen.changed, force)
-    others = [_reduced(entry, seen.removed) for entry in others]
+    changes = _Changes(bare, merged, seen, in_version)
+    others = _without_conflicts(others, changes, force)
+    others = [_reduced(entry, changes.seen_in(entry.api_version).removed) for entry in others]
     unchanged = not seen.changed and not seen.removed and own is not None and own.fields == wanted
     if unchanged and own is not None and own.api_version == body["apiVersion"]:
         return live
@@ -210,23 +249,47 @@ def applied(
 
 def _before_first_apply(live: Object, shape: Shape, now: str) -> list[Entry]:
     """Whoever wrote what nobody has owned so far: one manager that stands for all of them."""
-    bare = {**live, "metadata": {key: value for key, value in live["metadata"].items() if key != "managedFields"}}
+    bare = _bare(live)
     return entries_of(updated(None, bare, [], shape=shape, manager=BEFORE_FIRST_APPLY, now=now))
 
 
 def _merged(
-    live: Object, config: Object, shape: Shape, own: Entry | None, wanted: FieldSet, others: list[Entry]
+    live: Object,
+    config: Object,
+    shape: Shape,
+    own: Entry | None,
+    wanted: FieldSet,
+    others: list[Entry],
+    in_version: InVersion | None,
 ) -> Object:
     """The live object with what is applied, less what this manager applied before and nobody wants any more."""
     merged: Object = merged_values(thaw(live), thaw(config), shape)
-    if own is not None:
-        owned = wanted
-        for entry in others:
-            owned = union(owned, entry.fields)
-        dropped = difference(own.fields, wanted)
-        if dropped:
+    if own is None:
+        return merged
+    version = str(config["apiVersion"])
+    elsewhere = None if in_version is None else in_version(own.api_version, merged)
+    if in_version is None or elsewhere is None:
+        owned = _owned_by(others, wanted)
+        if difference(own.fields, wanted):
             remove_unowned(merged, shape, own.fields, owned)
+        return merged
+    # What was applied before was said in another version: it is taken away there, and what goes with it goes here.
+    there, its_shape = elsewhere
+    pruned = thaw(there)
+    remove_unowned(pruned, its_shape, own.fields, _owned_by(others, {}, own.api_version))
+    whole, left = in_version(version, there), in_version(version, pruned)
+    if whole is not None and left is not None:
+        lost = compare(whole[0], left[0], shape).removed
+        remove_unowned(merged, shape, lost, _owned_by(others, wanted, version))
     return merged
+
+
+def _owned_by(entries: Iterable[Entry], owned: FieldSet, api_version: str = "") -> FieldSet:
+    """`owned` and what these managers own; those alone who said it in a version, where one is named."""
+    for entry in entries:
+        if not api_version or entry.api_version == api_version:
+            owned = union(owned, entry.fields)
+    return owned
 
 
 def _reduced(entry: Entry, lost: FieldSet) -> Entry:
@@ -234,12 +297,12 @@ def _reduced(entry: Entry, lost: FieldSet) -> Entry:
     return entry if left == entry.fields else dataclasses.replace(entry, fields=left)
 
 
-def _without_conflicts(others: list[Entry], changed: FieldSet, force: bool) -> list[Entry]:
+def _without_conflicts(others: list[Entry], changes: _Changes, force: bool) -> list[Entry]:
     """What others keep of the fields that the apply changes: nothing if forced, else it is an error."""
     conflicts: list[tuple[Entry, list[str]]] = []
     kept: list[Entry] = []
     for entry in others:
-        overlap = intersection(entry.fields, changed)
+        overlap = intersection(entry.fields, changes.seen_in(entry.api_version).changed)
         if not overlap:
             kept.append(entry)
             continue

@@ -34,7 +34,7 @@ def objects_at(server: ApiServer, kind: Kind, namespace: str | None, revision: i
         if before is None:
             state.pop((change.namespace, change.name), None)
         else:
-            state[change.namespace, change.name] = before
+            state[change.namespace, change.name] = server.in_version(kind, before)
     return [state[key] for key in sorted(state)]
 
 

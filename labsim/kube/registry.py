@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from labsim.kube.conversion import Conversions, bound_conversion
 from labsim.kube.label_syntax import Problems, label_problems, path_segment_problems, subdomain_problems
 from labsim.kube.schema import StructuralSchema
 from labsim.kube.shapes import Shape, builtin_shape, schema_shape
 from labsim.kube.traits import CUSTOM, Traits, traits_of
 from labsim.model.kinds import ALL_KINDS, Kind, kind_named
-from labsim.model.objects import Object
+from labsim.model.objects import Object, thaw
 
 REPLICA_SET = Kind("apps", "v1", "ReplicaSet", "replicasets")
 PERSISTENT_VOLUME = Kind("", "v1", "PersistentVolume", "persistentvolumes", False)
@@ -77,6 +78,8 @@ class ServedKind:
     """One served version of a kind. `stored` is the version that its objects are kept in.
 
     since: the revision from which this schema holds; what was stored before is defaulted again when it is read.
+    conversion: gives an object another version of its kind; None where the versions differ in nothing but their names.
+    versions: every served version of the kind, by its apiVersion, where there is a conversion.
     """
 
     kind: Kind
@@ -89,6 +92,8 @@ class ServedKind:
     selectable: tuple[str, ...] = _ALWAYS_SELECTABLE
     warning: str = ""
     since: int = 0
+    conversion: Callable[[Object, Kind], Object] | None = None
+    versions: Mapping[str, ServedKind] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
     def is_custom(self) -> bool:
@@ -111,6 +116,41 @@ class ServedKind:
     def storage_checker(self) -> StructuralSchema | None:
         """The compiled schema of the version that is stored, where that is another one."""
         return None if self.is_stored_version or self.storage_schema is None else StructuralSchema(self.storage_schema)
+
+    def shown(self, stored: Object) -> Object:
+        """An object of the stored version, which is this method's own to change, as this version shows it."""
+        if self.conversion is None or self.is_stored_version:
+            stored["apiVersion"] = self.kind.api_version
+            made = stored
+        else:
+            if self.storage_checker is not None:
+                self.storage_checker.complete(stored)
+            made = self.conversion(stored, self.kind)
+        if self.checker is not None:
+            self.checker.complete(made)
+        return made
+
+    def as_stored(self, obj: Object) -> Object:
+        """An object of this version, which is this method's own to change, as it is stored."""
+        if self.conversion is None or self.is_stored_version:
+            obj["apiVersion"] = self.stored.api_version
+            made = obj
+        else:
+            made = thaw(self.conversion(obj, self.stored))  # shares parts with a state that has been handed out
+        if self.storage_checker is not None:
+            self.storage_checker.complete(made)
+        return made
+
+    def in_version(self, api_version: str, obj: Object) -> tuple[Object, Shape] | None:
+        """An object of this kind as another served version has it, with that one's shape.
+
+        None where it is of that version already, and where versions are not converted: what is owned in one is the
+        same in the other.
+        """
+        other = self.versions.get(api_version)
+        if self.conversion is None or other is None or obj["apiVersion"] == api_version:
+            return None
+        return self.conversion(obj, other.kind), other.shape
 
     @functools.cached_property
     def shape(self) -> Shape:
@@ -135,9 +175,11 @@ class ServedKind:
 class Registry:
     """The kinds that one server serves, by group, version and plural."""
 
-    def __init__(self) -> None:
+    def __init__(self, conversions: Conversions | None = None) -> None:
         self._served: dict[tuple[str, str, str], ServedKind] = dict(_builtins())
         self._by_kind: dict[Kind, ServedKind] = {}
+        self._conversions = conversions or {}
+        self._definitions: dict[tuple[str, str], Object] = {}
 
     def find(self, group: str, version: str, plural: str) -> ServedKind | None:
         return self._served.get((group, version, plural))
@@ -159,14 +201,18 @@ class Registry:
         spec = crd["spec"]
         self.withdraw(crd)
         names, namespaced = spec["names"], spec["scope"] == "Namespaced"
+        self._definitions[spec["group"], names["kind"]] = crd
+        conversion = bound_conversion(crd, self._conversions, lambda group, kind: self._definitions.get((group, kind)))
+        versions: dict[str, ServedKind] = {}
         storage = next(entry for entry in spec["versions"] if entry.get("storage"))
         for entry in spec["versions"]:
             if not entry.get("served", True):
                 continue
             subresources = entry.get("subresources") or {}
             fields = (field["jsonPath"].lstrip(".") for field in entry.get("selectableFields") or ())
-            self._served[spec["group"], entry["name"], names["plural"]] = ServedKind(
-                kind=kind_named(spec["group"], entry["name"], names["kind"], names["plural"], namespaced),
+            kind = kind_named(spec["group"], entry["name"], names["kind"], names["plural"], namespaced)
+            self._served[spec["group"], entry["name"], names["plural"]] = versions[kind.api_version] = ServedKind(
+                kind=kind,
                 stored=kind_named(spec["group"], storage["name"], names["kind"], names["plural"], namespaced),
                 schema=(entry.get("schema") or {}).get("openAPIV3Schema") or {},
                 storage_schema=(storage.get("schema") or {}).get("openAPIV3Schema") or {},
@@ -175,12 +221,15 @@ class Registry:
                 selectable=(*_ALWAYS_SELECTABLE, *fields),
                 warning=_warning(crd, entry),
                 since=since,
+                conversion=conversion,
+                versions=versions,
             )
 
     def withdraw(self, crd: Object) -> None:
         """Serve none of a CRD's versions any more."""
         spec = crd["spec"]
         self._by_kind.clear()
+        self._definitions.pop((spec["group"], spec["names"]["kind"]), None)
         for key in [key for key in self._served if key[0] == spec["group"] and key[2] == spec["names"]["plural"]]:
             del self._served[key]
 

@@ -140,11 +140,6 @@ def _item_text(text: bytes, prefixes: tuple[bytes, ...]) -> bytes:
     return orjson.dumps({key: value for key, value in orjson.loads(text).items() if key not in ("kind", "apiVersion")})
 
 
-def in_version(kind: Kind, obj: Object) -> Object:
-    """The object under the version that was asked for: the only conversion between versions of a custom resource."""
-    return obj if obj.get("apiVersion") == kind.api_version else {**obj, "apiVersion": kind.api_version}
-
-
 def shaped_object(form: Form, resource: Resource, obj: Object, *, now_s: float, include: str = "Metadata") -> Object:
     """One object in the wanted form."""
     if form.is_table:

@@ -32,7 +32,6 @@ from labsim.kube.representation import (
     YAML,
     Form,
     answer,
-    in_version,
     list_text,
     negotiate,
     shaped_list,
@@ -119,7 +118,9 @@ class ResourceRequests:
         if form.shape == "PartialObjectMetadata":
             raise is_a_list(resource)
         page = self._page(route, resource, options)
-        objects = [in_version(resource.kind, obj) for obj in page.objects] if resource.custom else page.objects
+        objects = (
+            [self._server.in_version(resource.kind, obj) for obj in page.objects] if resource.custom else page.objects
+        )
         include = _included(request, form)
         shaped = shaped_list(form, resource, objects, page.metadata(), now_s=self._now_s(), include=include)
         return answer(200, shaped, form)
@@ -241,7 +242,7 @@ class ResourceRequests:
             self._server.delete(
                 resource.kind, metadata.get("namespace", ""), metadata["name"], options=options, user=user
             )
-            deleted.append(in_version(resource.kind, obj))  # each as it was, as upstream lists them
+            deleted.append(self._server.in_version(resource.kind, obj))  # each as it was, as upstream lists them
         shaped = shaped_list(form, resource, deleted, page.metadata(), now_s=self._now_s())
         return answer(200, shaped, form)
 
@@ -444,7 +445,7 @@ class ResourceRequests:
         return negotiate(accept, protobuf=resource.protobuf, builtin=not resource.custom) if accept else _PLAIN
 
     def _answer(self, status: int, obj: Object, request: Request, resource: Resource, form: Form) -> Response:
-        obj = in_version(resource.kind, obj)
+        obj = self._server.in_version(resource.kind, obj)
         if form is _PLAIN or form == _PLAIN:
             return text_answer(status, self._server.text_of(resource.kind, obj))
         if form.shape == "PartialObjectMetadataList":

@@ -16,6 +16,7 @@ import orjson
 from labsim.clock import Clock
 from labsim.entropy import Entropy
 from labsim.kube import deletion, errors, ownership, patches
+from labsim.kube.conversion import Conversions
 from labsim.kube.decoding import decode_builtin, decode_metadata
 from labsim.kube.definitions import accepted_status, is_established, name_conflict
 from labsim.kube.errors import bad_request, cause
@@ -42,7 +43,8 @@ FIRST_NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
 class ApiServer:
     """One API server: its store, the kinds that it serves, and the rules of writing.
 
-    port_is_free: whether a node port may be handed out. `admission` holds hooks (kind, old, new, operation, user) that
+    port_is_free: whether a node port may be handed out. conversions: what the conversion webhooks of definitions, by
+    name, would answer. `admission` holds hooks (kind, old, new, operation, user) that
     raise ApiError to refuse a write.
     """
 
@@ -53,11 +55,12 @@ class ApiServer:
         clock: Clock,
         entropy: Entropy,
         crds: Iterable[Object] = (),
+        conversions: Conversions | None = None,
         port_is_free: Callable[[int], bool] = bool,  # any port but 0
     ) -> None:
         self.name = name
         self.store = Store()
-        self.registry = Registry()
+        self.registry = Registry(conversions)
         self._clock = clock
         self._writes = WritePath(self.store, clock, entropy, ServiceNetwork(entropy, port_is_free))
         for crd in crds:
@@ -109,6 +112,15 @@ class ApiServer:
     def shown(self, kind: Kind, revision: Revision) -> Object:
         """The state that a revision holds, as a version of its kind shows it."""
         return self._writes.view(self.served(kind), revision)
+
+    def in_version(self, kind: Kind, obj: Object) -> Object:
+        """An object as a version of its kind shows it; the object itself where it is of that version already."""
+        if obj.get("apiVersion") == kind.api_version:
+            return obj
+        served = self.registry.of(kind)
+        if served is None or served.conversion is None:
+            return {**obj, "apiVersion": kind.api_version}
+        return served.shown(thaw(obj))
 
     def list(
         self, kind: Kind, namespace: str | None = None, *, label_selector: str = "", field_selector: str = ""
@@ -404,6 +416,7 @@ class ApiServer:
             now=self._writes.now(),
             subresource=subresource,
             reset=("status",) if served.has_status and not subresource else (),
+            in_version=served.in_version,
         )
         if present is not None:
             wanted_version = body["metadata"].get("resourceVersion")

@@ -19,7 +19,7 @@ from labsim.kube.errors import expired
 from labsim.kube.gate import Gate
 from labsim.kube.past import changes_since, objects_at
 from labsim.kube.protobuf_encoding import encode_event
-from labsim.kube.representation import PROTOBUF, Form, in_version, shaped_object
+from labsim.kube.representation import PROTOBUF, Form, shaped_object
 from labsim.kube.selectors import parse_field_selector, parse_label_selector
 from labsim.kube.server import ApiServer
 from labsim.kube.store import Revision
@@ -46,6 +46,10 @@ def selector(labels: str, fields: str) -> Matches | None:
         return all((field_text(dig(obj, *path)) == value) == equal for path, equal, value in terms)
 
     return matches
+
+
+def _paths(fields: str) -> list[str]:
+    return [path for path, _, _ in parse_field_selector(fields)] if fields else []
 
 
 def field_text(value: Any) -> str:
@@ -99,6 +103,8 @@ class WatchStream:
         self._protobuf = options.form.media_type == PROTOBUF
         self._raw = not options.form.shape and not self._protobuf
         self._matches = selector(options.labels, options.fields)
+        # Metadata is the same in every version, so what is selected by it need not be converted to be looked at.
+        self._selects_by_metadata = all(path.startswith("metadata.") for path in _paths(options.fields))
         self._pending: collections.deque[bytes | None] = collections.deque()
         self._wake: Callable[[], None] = _nobody
         self._ended = False
@@ -244,9 +250,9 @@ class WatchStream:
         event = revision.type
         if self._matches is None:
             return (self._revision_line(event, revision),)
-        matches_now = event != "DELETED" and self._matches(revision.object)
+        matches_now = event != "DELETED" and self._is_match(revision.object)
         before = revision.previous_object
-        matched_before = before is not None and self._matches(before)
+        matched_before = before is not None and self._is_match(before)
         if matches_now:
             return (self._revision_line("MODIFIED" if matched_before else "ADDED", revision),)
         if not matched_before or before is None:
@@ -257,6 +263,11 @@ class WatchStream:
         metadata = {**before["metadata"], "resourceVersion": str(revision.revision)}
         return (self._line("DELETED", {**before, "metadata": metadata}),)
 
+    def _is_match(self, obj: Object) -> bool:
+        """Whether an object is selected, in whatever version it is stored."""
+        shown = obj if self._selects_by_metadata else self._server.in_version(self.resource.kind, obj)
+        return self._matches is None or self._matches(shown)
+
     def _revision_line(self, event: str, revision: Revision) -> bytes:
         if self._raw and revision.kind.version == self.resource.kind.version:
             told = revision.told
@@ -266,7 +277,7 @@ class WatchStream:
         return self._line(event, self._server.shown(self.resource.kind, revision))
 
     def _line(self, event: str, obj: Object) -> bytes:
-        obj = in_version(self.resource.kind, obj)
+        obj = self._server.in_version(self.resource.kind, obj)
         if self._raw:
             return b"".join((_LINE[event], orjson.dumps(obj), b"}\n"))
         shaped = shaped_object(self._form, self.resource, obj, now_s=self._now_s(), include=self.options.include)

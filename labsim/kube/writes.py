@@ -98,10 +98,7 @@ class WritePath:
             views = revision.views = {}
         found = views.get(served)
         if found is None:
-            found = views[served] = orjson.loads(revision.data)
-            found["apiVersion"] = served.kind.api_version
-            if served.checker is not None:
-                served.checker.complete(found)
+            found = views[served] = served.shown(orjson.loads(revision.data))
         return found
 
     # -- creating ----------------------------------------------------------------------------------------------------
@@ -255,7 +252,7 @@ class WritePath:
         is_whole = subresource in _WHOLE
         if is_named and is_whole:
             keep_server_fields(metadata, before)
-        if served.is_custom and not served.is_stored_version and served.storage_checker is not None:
+        if served.is_custom and not served.is_stored_version and served.conversion is None:
             self._carry_hidden(latest, new)
         self._settle(served, new, old, options, subresource=subresource, has_new_metadata=is_named and is_whole)
         if is_whole and served.has_generation and _spec_differs(served, old, new):
@@ -267,7 +264,7 @@ class WritePath:
             self._own_changed(served, old, new, managed, options, subresource)
         if is_named or options.manager:
             drop_empty(metadata)
-        if same(old, new):
+        if same(old, new) and (served.is_stored_version or served.conversion is None):
             return old
         if options.dry_run:
             return new
@@ -323,7 +320,14 @@ class WritePath:
             return
         kept = subresource if subresource in ("status", "scale", "approval", "binding") else ""
         metadata["managedFields"] = ownership.updated(
-            old, new, entries, shape=served.shape, manager=options.manager, now=self.now(), subresource=kept
+            old,
+            new,
+            entries,
+            shape=served.shape,
+            manager=options.manager,
+            now=self.now(),
+            subresource=kept,
+            in_version=served.in_version,
         )
 
     # -- both --------------------------------------------------------------------------------------------------------
@@ -407,10 +411,12 @@ class WritePath:
             self._services.keep(new, old)
         if served.is_stored_version:
             return self._store.put(served.stored, new, changed_bytes).object
-        new["apiVersion"] = served.stored.api_version
-        if served.storage_checker is not None:
-            served.storage_checker.complete(new)
-        return self.view(served, self._store.put(served.stored, new))
+        kept = served.as_stored(new)
+        if old is not None and served.conversion is not None and same(old, kept):
+            latest = self._store.get(served.stored, kept["metadata"].get("namespace", ""), kept["metadata"]["name"])
+            assert latest is not None
+            return self.view(served, latest)
+        return self.view(served, self._store.put(served.stored, kept))
 
     def put(self, served: ServedKind, new: Object, changed_bytes: int | None = None) -> Revision:
         """Store a state that the server itself has made; `changed_bytes` as in Store.put."""

@@ -21,7 +21,7 @@ from labsim.hub.plain.marks import new_lab_id
 from labsim.hub.plain.scope import Scope
 from labsim.hub.plain.server import PlainServer
 from labsim.hub.plain.sweep import marked_objects, sweep
-from labsim.kube.crds import hub_crds
+from labsim.kube.crds import plain_hub_crds
 from labsim.kube.errors import ApiError
 from labsim.kube.writes import AdmissionHook
 from labsim.lab.interruption import uninterrupted
@@ -105,7 +105,7 @@ def open_plain_lab(spec: LabSpec, request: LabRequest, *, goes_with_its_cluster:
     theirs = {group for component in components for group in GROUPS.get(component, ())}
     with answering(connection):
         cluster = cluster_identity(connection)
-        definitions.check(connection, hub_crds(), theirs)
+        definitions.check(connection, plain_hub_crds(), theirs)
         external = "kubeControllers" in components or (
             has_kube_controllers(connection) if hub.kube_controllers == "auto" else hub.kube_controllers == "external"
         )
@@ -130,7 +130,7 @@ def open_plain_lab(spec: LabSpec, request: LabRequest, *, goes_with_its_cluster:
 
     try:
         with answering(connection):
-            definitions.install(connection, hub_crds(), lab_id, theirs)
+            definitions.install(connection, plain_hub_crds(), lab_id, theirs)
         paced = request.at_speed(DEFAULT_PLAIN_SPEED if simulated else DEFAULT_VM_SPEED)
         opened = open_with_machines(spec, paced, plain)
     except BaseException as failed:

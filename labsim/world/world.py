@@ -19,7 +19,7 @@ from labsim.controllers.runtime.engine import Done, Engine
 from labsim.controllers.runtime.hub import HubServer, RemoteHub
 from labsim.entropy import Entropy
 from labsim.history import History
-from labsim.kube.crds import hosted_crds, hub_crds
+from labsim.kube.crds import hosted_crds, hub_conversions, hub_crds
 from labsim.kube.server import ApiServer
 from labsim.kube.store import Revision
 from labsim.model.http import Request, Response
@@ -69,6 +69,7 @@ class World:
                 clock=self.queue,
                 entropy=self.entropy.child("hub"),
                 crds=[*hub_crds(), *extra_crds],
+                conversions=hub_conversions(),
                 port_is_free=port_is_free,
             )
         self.hosted: dict[str, HostedApi] = {}

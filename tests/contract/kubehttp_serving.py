@@ -23,7 +23,7 @@ from labsim.hub.embedded.kubeconfig import write_kubeconfig
 from labsim.hub.plain.connection import ClusterAccess, ClusterConnection
 from labsim.hub.plain.definitions import install
 from labsim.kube.authentication import authenticator
-from labsim.kube.crds import hub_crds
+from labsim.kube.crds import hub_crds, plain_hub_crds
 from labsim.kube.http import KubeHttp
 from labsim.kube.server import ApiServer
 from labsim.kube.users import ADMIN, READER
@@ -112,7 +112,7 @@ def _prepare(real: RealApiServer) -> None:
     """Our definitions, and the reader's rights, as the embedded hub has them from the start."""
     connection = ClusterConnection(ClusterAccess(kubeconfig=real.kubeconfig))
     try:
-        install(connection, hub_crds(), "contract")
+        install(connection, plain_hub_crds(), "contract")
         binding = {
             "metadata": {"name": "reader"},
             "roleRef": {

@@ -28,7 +28,7 @@ from labsim.hub.plain.marks import label_of, labs_of
 from labsim.hub.plain.scope import Scope
 from labsim.hub.plain.server import PlainServer
 from labsim.hub.plain.sweep import sweep
-from labsim.kube.crds import hub_crds
+from labsim.kube.crds import plain_hub_crds
 from labsim.kube.errors import ApiError
 from labsim.kube.patches import MERGE_PATCH
 from labsim.kube.store import Revision
@@ -108,8 +108,8 @@ class OnCluster:
 @pytest.fixture
 def labs(kubeconfig: Path, user: ClusterConnection) -> Iterator[tuple[OnCluster, OnCluster]]:
     """Two labs on one cluster, each with its own namespace; all of it gone afterwards."""
-    definitions.install(user, hub_crds(), "one")
-    definitions.install(user, hub_crds(), "two")
+    definitions.install(user, plain_hub_crds(), "one")
+    definitions.install(user, plain_hub_crds(), "two")
     one, two = OnCluster(kubeconfig, "one"), OnCluster(kubeconfig, "two")
     try:
         for lab in (one, two):
@@ -134,7 +134,7 @@ def agent(namespace: str, name: str) -> Object:
 def test_a_cluster_with_kinds_of_its_own_is_refused_and_nothing_is_touched(
     kubeconfig: Path, user: ClusterConnection, tmp_path: Path
 ) -> None:
-    foreign = next(item for item in hub_crds() if item["metadata"]["name"].startswith("hostedclusters."))
+    foreign = next(item for item in plain_hub_crds() if item["metadata"]["name"].startswith("hostedclusters."))
     user.call("POST", CUSTOM_RESOURCE_DEFINITION.path(), body=foreign)
     before = {name: item["metadata"]["uid"] for name, item in present(user, CUSTOM_RESOURCE_DEFINITION).items()}
     spec = load_scenario(SCENARIOS / "documentation-layout.yaml").spec.lab
@@ -158,10 +158,10 @@ def _open(kubeconfig: Path, spec: LabSpec, folder: Path) -> Any:
 
 
 def test_definitions_are_shared_and_go_with_the_last_mark(user: ClusterConnection) -> None:
-    names = {name_of(item) for item in hub_crds()}
-    definitions.install(user, hub_crds(), "first")
-    definitions.install(user, hub_crds(), "second")
-    definitions.check(user, hub_crds())
+    names = {name_of(item) for item in plain_hub_crds()}
+    definitions.install(user, plain_hub_crds(), "first")
+    definitions.install(user, plain_hub_crds(), "second")
+    definitions.check(user, plain_hub_crds())
     assert {name for name, item in present(user, CUSTOM_RESOURCE_DEFINITION).items() if labs_of(item)} == names
     definitions.uninstall(user, "first")
     left = present(user, CUSTOM_RESOURCE_DEFINITION)
@@ -172,16 +172,18 @@ def test_definitions_are_shared_and_go_with_the_last_mark(user: ClusterConnectio
 
 
 def test_definitions_of_a_component_that_somebody_else_runs_are_theirs(user: ClusterConnection) -> None:
-    provider = [item for item in hub_crds() if item["spec"]["group"] == "capi-provider.agent-install.openshift.io"]
+    provider = [
+        item for item in plain_hub_crds() if item["spec"]["group"] == "capi-provider.agent-install.openshift.io"
+    ]
     user.call("POST", CUSTOM_RESOURCE_DEFINITION.path(), body=provider[0])
     theirs = GROUPS["agentProvider"]
     try:
         with pytest.raises(LabError, match="kinds of its own"):
-            definitions.check(user, hub_crds())
-        definitions.check(user, hub_crds(), theirs)
-        definitions.install(user, hub_crds(), "one", theirs)
+            definitions.check(user, plain_hub_crds())
+        definitions.check(user, plain_hub_crds(), theirs)
+        definitions.install(user, plain_hub_crds(), "one", theirs)
         found = present(user, CUSTOM_RESOURCE_DEFINITION)
-        assert len(found) == len(hub_crds())
+        assert len(found) == len(plain_hub_crds())
         assert [name for name, item in found.items() if not labs_of(item)] == [name_of(provider[0])]
         definitions.uninstall(user, "one")
         assert list(present(user, CUSTOM_RESOURCE_DEFINITION)) == [name_of(provider[0])]
@@ -192,13 +194,15 @@ def test_definitions_of_a_component_that_somebody_else_runs_are_theirs(user: Clu
 
 
 def test_every_group_that_is_installed_is_some_components() -> None:
-    assert {item["spec"]["group"] for item in hub_crds()} == {group for groups in GROUPS.values() for group in groups}
+    assert {item["spec"]["group"] for item in plain_hub_crds()} == {
+        group for groups in GROUPS.values() for group in groups
+    }
 
 
 def test_definitions_of_another_version_are_refused(user: ClusterConnection) -> None:
-    definitions.install(user, hub_crds(), "older")
-    first = hub_crds()[0]
-    changed = [{**first, "spec": {**first["spec"], "preserveUnknownFields": False}}, *hub_crds()[1:]]
+    definitions.install(user, plain_hub_crds(), "older")
+    first = plain_hub_crds()[0]
+    changed = [{**first, "spec": {**first["spec"], "preserveUnknownFields": False}}, *plain_hub_crds()[1:]]
     try:
         with pytest.raises(LabError, match="another labsim version"):
             definitions.check(user, changed)

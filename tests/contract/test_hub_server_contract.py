@@ -20,7 +20,7 @@ from labsim.hub.plain.in_world_time import InWorldTime
 from labsim.hub.plain.scope import Scope
 from labsim.hub.plain.server import PlainServer
 from labsim.hub.plain.sweep import sweep
-from labsim.kube.crds import hub_crds
+from labsim.kube.crds import hub_crds, plain_hub_crds
 from labsim.kube.errors import ApiError
 from labsim.kube.patches import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH
 from labsim.kube.server import ApiServer
@@ -82,7 +82,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 def on_cluster(kubeconfig: Path) -> Iterator[Subject]:
     user = ClusterConnection(ClusterAccess(kubeconfig=kubeconfig))
-    definitions.install(user, hub_crds(), "lab")
+    definitions.install(user, plain_hub_crds(), "lab")
     connection = ClusterConnection(ClusterAccess(kubeconfig=kubeconfig))
     time = InWorldTime(lambda real_s: real_s, lambda: float("inf"))
     plain = PlainServer(connection, Scope("lab"), World(), time, lambda kind: None)

@@ -79,19 +79,6 @@ class Managers:
             process.wait()
 
 
-@pytest.fixture
-def manager(request: pytest.FixtureRequest) -> Path:
-    given = request.config.getoption("--labsim-agent-provider-manager") or ""
-    path = str(given) or os.environ.get("LABSIM_AGENT_PROVIDER_MANAGER", "")
-    if not path:
-        pytest.skip(
-            "needs your own build of the agent-provider manager: --labsim-agent-provider-manager FILE, "
-            "or LABSIM_AGENT_PROVIDER_MANAGER"
-        )
-    assert os.access(path, os.X_OK), f"{path} is no program"
-    return Path(path).resolve()
-
-
 @contextmanager
 def labsim_run(*arguments: object, folder: Path) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "labsim.cli.main", "run", *map(str, arguments)]
@@ -204,9 +191,9 @@ def run_with(manager: Path, scenario: Path, *, managers: int) -> Path:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_scenario_passes_with_a_real_manager(
-    name: str, manager: Path, tmp_path: Path, request: pytest.FixtureRequest
+    name: str, agent_provider_manager: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    run = run_with(manager, scenario_file(name, tmp_path), managers=2 if name.startswith("two-") else 1)
+    run = run_with(agent_provider_manager, scenario_file(name, tmp_path), managers=2 if name.startswith("two-") else 1)
     found = ways_of_agents(run)
     if request.config.getoption("--labsim-update-golden"):
         document = json.loads(RECORDED.read_text()) if RECORDED.exists() else {"scenarios": {}}
@@ -215,7 +202,10 @@ def test_a_scenario_passes_with_a_real_manager(
     assert found == recorded(name)
 
 
-def test_with_a_stale_cache_a_real_managers_claims_are_conflicts_and_it_recovers(manager: Path, tmp_path: Path) -> None:
+def test_with_a_stale_cache_a_real_managers_claims_are_conflicts_and_it_recovers(
+    agent_provider_manager: Path, tmp_path: Path
+) -> None:
+    manager = agent_provider_manager
     text = (SCENARIOS / "stale-agents-cache.yaml").read_text()
     assert text.count("labsim/agentProvider") == 1
     scenario = tmp_path / "stale-agents-cache.yaml"

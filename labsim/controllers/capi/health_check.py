@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 
 from labsim.controllers.capi import conditions
-from labsim.controllers.capi.durations import seconds
 from labsim.controllers.capi.names import (
     CLUSTER_NAME_LABEL,
     PAUSED_ANNOTATION,
@@ -30,6 +29,7 @@ from labsim.controllers.runtime.effects import (
     now,
     own_key,
 )
+from labsim.model.durations import seconds
 from labsim.model.kinds import CLUSTER, MACHINE, MACHINE_HEALTH_CHECK, NODE
 from labsim.model.objects import (
     Object,

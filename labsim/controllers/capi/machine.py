@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from labsim.controllers.capi import conditions
+from labsim.controllers.capi import conditions, deleting
 from labsim.controllers.capi.machine_deletion import MachineDeletion
 from labsim.controllers.capi.machine_links import (
     MachineLinks,
@@ -206,6 +206,8 @@ def _take_over(infrastructure: Object, machine: Object) -> Program[Object]:
 def _sum_up(machine: Object, moment: float) -> None:
     """Ready, the phase, and the generation that all of this is about."""
     live = not is_deleting(machine)
+    if live:
+        deleting.mark_deleting(machine, deleting.NOT_DELETING, "", now_s=moment)
     conditions.summarize(
         machine,
         _SUMMARY,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from labsim.controllers.capi import conditions
+from labsim.controllers.capi import conditions, deleting
 from labsim.controllers.capi.drain import drain, has_volumes
-from labsim.controllers.capi.durations import seconds
 from labsim.controllers.capi.machine_node import NODE_HEALTHY, node_of
 from labsim.controllers.capi.names import (
     DELETION_PASS_INTERVAL_S,
@@ -33,6 +32,7 @@ from labsim.controllers.runtime.effects import (
     now,
 )
 from labsim.kube.errors import ApiError
+from labsim.model.durations import seconds
 from labsim.model.kinds import AGENT_MACHINE, HOSTED_CONTROL_PLANE, NODE
 from labsim.model.objects import (
     Object,
@@ -80,22 +80,28 @@ class MachineDeletion:
     def _steps(self, machine: Object, cluster: Object) -> Program[Result]:
         with_node = yield from self._may_delete_node(machine, cluster)
         moment = yield from now()
+        deleting.mark_deleting(machine, deleting.STARTED, "Deletion started", now_s=moment)
         if with_node:
             if _held_by_hook(machine, PRE_DRAIN_HOOK_PREFIX, PRE_DRAIN, moment):
+                deleting.mark_held_by_hook(machine, "pre-drain", PRE_DRAIN_HOOK_PREFIX, now_s=moment)
                 return DONE
             waiting = yield from self._empty_node(machine, cluster)
             if waiting is not None:
                 return waiting
         if _held_by_hook(machine, PRE_TERMINATE_HOOK_PREFIX, PRE_TERMINATE, moment):
+            deleting.mark_held_by_hook(machine, "pre-terminate", PRE_TERMINATE_HOOK_PREFIX, now_s=moment)
             return DONE
         name = machine["spec"]["infrastructureRef"]["name"]
         infrastructure = yield from get(AGENT_MACHINE, namespace_of(machine), name)
         if infrastructure is not None:
             if not is_deleting(infrastructure):
                 yield from delete(AGENT_MACHINE, namespace_of(machine), name)
+            waits = f"Waiting for {AGENT_MACHINE.kind} to be deleted"
+            deleting.mark_deleting(machine, deleting.INFRASTRUCTURE_DELETION, waits, now_s=moment)
             return DONE  # its end wakes the Machine
         if with_node:
             yield from self._delete_node(machine, cluster)
+        deleting.mark_deleting(machine, deleting.COMPLETED, "Deletion completed", now_s=moment)
         kept = [entry for entry in finalizers_of(machine) if entry != MACHINE_FINALIZER]
         if kept:
             machine["metadata"]["finalizers"] = kept
@@ -158,6 +164,8 @@ class MachineDeletion:
             yield Note(f"the Node of Machine {name_of(machine)} could not be deleted in time, and is left: {error}")
             return
         if error is not None:
+            failed = "Error deleting Node, please check controller logs for errors"
+            deleting.mark_deleting(machine, deleting.DELETING_NODE, failed, now_s=moment)
             raise error
 
 
@@ -186,9 +194,12 @@ def _drained(machine: Object, node_name: str, kubeconfig: str) -> Program[bool]:
         waiting = yield from drain(node_name, kubeconfig, started)
     except ApiError as error:
         conditions.mark_false(machine, DRAINING, "DrainingFailed", conditions.WARNING, error.message, now_s=moment)
+        failed = "Error draining Node, please check controller logs for errors"
+        deleting.mark_deleting(machine, deleting.DRAINING_NODE, failed, now_s=moment)
         raise
     if waiting:
         conditions.mark_false(machine, DRAINING, "Draining", conditions.INFO, waiting, now_s=moment)
+        deleting.mark_deleting(machine, deleting.DRAINING_NODE, waiting, now_s=moment)
         return False
     conditions.mark_true(machine, DRAINING, now_s=moment)
     return True
@@ -205,6 +216,8 @@ def _volumes_detached(machine: Object, node_name: str, kubeconfig: str) -> Progr
     if (yield from has_volumes(node_name, kubeconfig)):
         message = "Waiting for node volumes to be detached"
         conditions.mark_false(machine, VOLUME_DETACH, "WaitingForVolumeDetach", conditions.INFO, message, now_s=moment)
+        since = f"Waiting for Node volumes to be detached (started at {started})"
+        deleting.mark_deleting(machine, deleting.VOLUME_DETACH, since, now_s=moment)
         return False
     conditions.mark_true(machine, VOLUME_DETACH, now_s=moment)
     return True

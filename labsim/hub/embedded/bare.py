@@ -19,6 +19,7 @@ from labsim.hub.embedded.identity import HubAuthority
 from labsim.hub.embedded.kubeconfig import write_kubeconfig
 from labsim.kube.authentication import authenticator
 from labsim.kube.bootstrap_roles import bootstrap_bindings, bootstrap_roles
+from labsim.kube.crds import hub_conversions
 from labsim.kube.http import KubeHttp
 from labsim.kube.server import ApiServer
 from labsim.kube.users import User
@@ -40,7 +41,9 @@ class BareHub:
     def __init__(self, tokens: Mapping[str, User], *, port: int = 0, crds: Iterable[Object] = ()) -> None:
         # Nothing here is repeated from a seed: a restarted server must not hand out the uids of the one before.
         entropy = Entropy(os_random(16).hex())
-        self.server = ApiServer(name="hub", clock=_MachineClock(), entropy=entropy, crds=crds)
+        self.server = ApiServer(
+            name="hub", clock=_MachineClock(), entropy=entropy, crds=crds, conversions=hub_conversions()
+        )
         for role in bootstrap_roles():
             self.server.create(role, CLUSTER_ROLE)
         for binding in bootstrap_bindings():

@@ -1,11 +1,13 @@
-"""CustomResourceDefinitions of Cluster API (v1beta1) and of its agent provider (v1alpha1 and v1beta1).
+"""CustomResourceDefinitions of Cluster API (v1beta1 and v1beta2) and of its agent provider (v1alpha1 and v1beta1).
 
-Columns and scale paths are those of cluster-api's v1beta1 types; the provider's kinds have no columns.
+Cluster API's kinds are stored in v1beta1, as HyperShift installs them; `capi_v1beta2.py` has their other version.
+Columns and scale paths are those of cluster-api's types; the provider's kinds have no columns.
 Cluster API reads the label `cluster.x-k8s.io/v1beta1` of a provider's CRD to find the version to use.
 """
 
 from __future__ import annotations
 
+from labsim.kube.crds import capi_fields, capi_provider, capi_v1beta2
 from labsim.kube.crds.builder import (
     AGE,
     Schema,
@@ -13,7 +15,6 @@ from labsim.kube.crds.builder import (
     array,
     boolean,
     column,
-    conditions,
     crd,
     enum,
     int32,
@@ -27,9 +28,6 @@ from labsim.kube.crds.builder import (
     version,
 )
 from labsim.model.kinds import (
-    AGENT_CLUSTER,
-    AGENT_MACHINE,
-    AGENT_MACHINE_TEMPLATE,
     CLUSTER,
     MACHINE,
     MACHINE_DEPLOYMENT,
@@ -41,13 +39,6 @@ from labsim.model.kinds import (
 _CATEGORIES = ["cluster-api"]
 _ATOMIC_MAP: Schema = {"x-kubernetes-map-type": "atomic"}
 _ATOMIC_LIST: Schema = {"x-kubernetes-list-type": "atomic"}
-_PROVIDER_LABELS = {"cluster.x-k8s.io/provider": "agent", "cluster.x-k8s.io/v1beta1": "v1beta1"}
-_V1ALPHA1 = "v1alpha1 is a deprecated version for {kind}"
-_SCALE: Schema = {
-    "specReplicasPath": ".spec.replicas",
-    "statusReplicasPath": ".status.replicas",
-    "labelSelectorPath": ".status.selector",
-}
 
 
 def crds() -> list[Schema]:
@@ -58,7 +49,7 @@ def crds() -> list[Schema]:
         _machine_set(),
         _machine(),
         _machine_health_check(),
-        *_provider(),
+        *capi_provider.crds(),
     ]
 
 
@@ -67,36 +58,9 @@ def _object_reference() -> Schema:
     return obj({field: string() for field in fields}, **_ATOMIC_MAP)
 
 
-def _endpoint() -> Schema:
-    return obj({"host": string(), "port": int32()}, required=["host", "port"])
-
-
 def _desired() -> Schema:
     """The replicas that are asked for; upstream gives this column priority 10, so only `-o wide` shows it."""
     return {**column("Desired", ".spec.replicas", "integer"), "priority": 10}
-
-
-def _label_selector() -> Schema:
-    expression = obj(
-        {"key": string(), "operator": string(), "values": array(string(), **_ATOMIC_LIST)},
-        required=["key", "operator"],
-    )
-    return obj(
-        {
-            "matchExpressions": array(expression, **_ATOMIC_LIST),
-            "matchLabels": map_of(string()),
-        },
-        **_ATOMIC_MAP,
-    )
-
-
-def _conditions() -> Schema:
-    """v1beta1 conditions: with a severity, and a reason that may be empty."""
-    return conditions(severity=string())
-
-
-def _addresses() -> Schema:
-    return array(obj({"type": string(), "address": string()}, required=["type", "address"]))
 
 
 def _object_meta() -> Schema:
@@ -118,6 +82,7 @@ def _machine_spec() -> Schema:
             "nodeDrainTimeout": string(),
             "nodeVolumeDetachTimeout": string(),
             "nodeDeletionTimeout": string(),
+            "taints": capi_fields.taints(),
         },
         required=["bootstrap", "clusterName", "infrastructureRef"],
     )
@@ -139,10 +104,11 @@ def _cluster() -> Schema:
                     "serviceDomain": string(),
                 }
             ),
-            "controlPlaneEndpoint": _endpoint(),
+            "controlPlaneEndpoint": capi_fields.endpoint(),
             "controlPlaneRef": _object_reference(),
             "infrastructureRef": _object_reference(),
             "topology": open_obj({"class": string(), "version": string()}),
+            "availabilityGates": capi_fields.readiness_gates(),
         }
     )
     status = obj(
@@ -154,7 +120,8 @@ def _cluster() -> Schema:
             "failureMessage": string(),
             "failureDomains": map_of(anything()),
             "observedGeneration": integer(),
-            "conditions": _conditions(),
+            "conditions": capi_fields.older_conditions(),
+            "v1beta2": _newer_status(controlPlane=capi_fields.replica_counts(), workers=capi_fields.replica_counts()),
         }
     )
     columns = [
@@ -163,12 +130,7 @@ def _cluster() -> Schema:
         AGE,
         column("Version", ".spec.topology.version"),
     ]
-    return crd(
-        CLUSTER,
-        [version("v1beta1", spec=spec, status=status, columns=columns)],
-        short_names=["cl"],
-        categories=_CATEGORIES,
-    )
+    return _converted(CLUSTER, ["cl"], capi_v1beta2.cluster(), spec=spec, status=status, columns=columns)
 
 
 def _machine_deployment() -> Schema:
@@ -191,7 +153,7 @@ def _machine_deployment() -> Schema:
             "clusterName": string(minLength=1),
             "replicas": int32(default=1),
             "rolloutAfter": time(),
-            "selector": _label_selector(),
+            "selector": capi_fields.label_selector(),
             "template": _machine_template(),
             "strategy": strategy,
             "machineNamingStrategy": obj({"template": string()}),
@@ -212,7 +174,8 @@ def _machine_deployment() -> Schema:
             "availableReplicas": int32(),
             "unavailableReplicas": int32(),
             "phase": string(),
-            "conditions": _conditions(),
+            "conditions": capi_fields.older_conditions(),
+            "v1beta2": _newer_status("readyReplicas", "availableReplicas", "upToDateReplicas"),
         }
     )
     columns = [
@@ -226,11 +189,14 @@ def _machine_deployment() -> Schema:
         AGE,
         column("Version", ".spec.template.spec.version"),
     ]
-    return crd(
+    return _converted(
         MACHINE_DEPLOYMENT,
-        [version("v1beta1", spec=spec, status=status, columns=columns, scale=_SCALE)],
-        short_names=["md"],
-        categories=_CATEGORIES,
+        ["md"],
+        capi_v1beta2.machine_deployment(),
+        spec=spec,
+        status=status,
+        columns=columns,
+        scale=capi_v1beta2.SCALE,
     )
 
 
@@ -241,7 +207,7 @@ def _machine_set() -> Schema:
             "replicas": int32(default=1),
             "minReadySeconds": int32(),
             "deletePolicy": enum("Random", "Newest", "Oldest"),
-            "selector": _label_selector(),
+            "selector": capi_fields.label_selector(),
             "template": _machine_template(),
             "machineNamingStrategy": obj({"template": string()}),
         },
@@ -257,7 +223,8 @@ def _machine_set() -> Schema:
             "observedGeneration": integer(),
             "failureReason": string(),
             "failureMessage": string(),
-            "conditions": _conditions(),
+            "conditions": capi_fields.older_conditions(),
+            "v1beta2": _newer_status("readyReplicas", "availableReplicas", "upToDateReplicas"),
         }
     )
     columns = [
@@ -269,11 +236,14 @@ def _machine_set() -> Schema:
         AGE,
         column("Version", ".spec.template.spec.version"),
     ]
-    return crd(
+    return _converted(
         MACHINE_SET,
-        [version("v1beta1", spec=spec, status=status, columns=columns, scale=_SCALE)],
-        short_names=["ms"],
-        categories=_CATEGORIES,
+        ["ms"],
+        capi_v1beta2.machine_set(),
+        spec=spec,
+        status=status,
+        columns=columns,
+        scale=capi_v1beta2.SCALE,
     )
 
 
@@ -285,13 +255,14 @@ def _machine() -> Schema:
             "lastUpdated": time(),
             "failureReason": string(),
             "failureMessage": string(),
-            "addresses": _addresses(),
+            "addresses": capi_fields.addresses(),
             "phase": string(),
             "certificatesExpiryDate": time(),
             "bootstrapReady": boolean(),
             "infrastructureReady": boolean(),
             "observedGeneration": integer(),
-            "conditions": _conditions(),
+            "conditions": capi_fields.older_conditions(),
+            "v1beta2": _newer_status(),
             "deletion": obj({"nodeDrainStartTime": time(), "waitForNodeVolumeDetachStartTime": time()}),
         }
     )
@@ -303,12 +274,7 @@ def _machine() -> Schema:
         AGE,
         column("Version", ".spec.version"),
     ]
-    return crd(
-        MACHINE,
-        [version("v1beta1", spec=_machine_spec(), status=status, columns=columns)],
-        short_names=["ma"],
-        categories=_CATEGORIES,
-    )
+    return _converted(MACHINE, ["ma"], capi_v1beta2.machine(), spec=_machine_spec(), status=status, columns=columns)
 
 
 def _machine_health_check() -> Schema:
@@ -319,8 +285,9 @@ def _machine_health_check() -> Schema:
     spec = obj(
         {
             "clusterName": string(minLength=1),
-            "selector": _label_selector(),
+            "selector": capi_fields.label_selector(),
             "unhealthyConditions": array(unhealthy),
+            "unhealthyMachineConditions": capi_fields.unhealthy_conditions("timeout", string(), of_nodes=False),
             "maxUnhealthy": int_or_string(),
             "unhealthyRange": string(pattern=r"^\[[0-9]+-[0-9]+\]$"),
             "nodeStartupTimeout": string(),
@@ -335,7 +302,8 @@ def _machine_health_check() -> Schema:
             "remediationsAllowed": int32(minimum=0),
             "observedGeneration": integer(),
             "targets": array(string()),
-            "conditions": _conditions(),
+            "conditions": capi_fields.older_conditions(),
+            "v1beta2": _newer_status(),
         }
     )
     columns = [
@@ -345,66 +313,37 @@ def _machine_health_check() -> Schema:
         column("CurrentHealthy", ".status.currentHealthy", "integer"),
         AGE,
     ]
-    return crd(
+    return _converted(
         MACHINE_HEALTH_CHECK,
-        [version("v1beta1", spec=spec, status=status, columns=columns)],
-        short_names=["mhc", "mhcs"],
-        categories=_CATEGORIES,
+        ["mhc", "mhcs"],
+        capi_v1beta2.machine_health_check(),
+        spec=spec,
+        status=status,
+        columns=columns,
     )
 
 
-def _provider() -> list[Schema]:
-    namespaced_name = obj({"name": string(), "namespace": string()}, required=["name", "namespace"])
-    cluster_spec = obj(
-        {
-            "controlPlaneEndpoint": _endpoint(),
-            "ignitionEndpoint": obj({"url": string(), "caCertificateReference": namespaced_name}, required=["url"]),
-        }
-    )
-    cluster_status = obj(
-        {
-            "ready": boolean(),
-            "clusterDeploymentReference": obj({"name": string(), "namespace": string()}),
-            "failureDomains": map_of(anything()),
-            "conditions": _conditions(),
-        }
-    )
-    machine_spec = obj({"agentLabelSelector": _label_selector(), "providerID": string()})
-    machine_status = obj(
-        {
-            "ready": boolean(),
-            "agentRef": obj({"name": string(), "namespace": string()}),
-            "addresses": _addresses(),
-            "failureReason": string(),
-            "failureMessage": string(),
-            "conditions": _conditions(),
-        }
-    )
-    template_spec = obj({"template": obj({"spec": machine_spec}, required=["spec"])}, required=["template"])
-    return [
-        _two_versions(AGENT_CLUSTER, cluster_spec, cluster_status),
-        _two_versions(AGENT_MACHINE, machine_spec, machine_status),
-        _two_versions(AGENT_MACHINE_TEMPLATE, template_spec, None, short_names=["agentmt"]),
-    ]
+def _newer_status(*counts: str, **extra: Schema) -> Schema:
+    """What controllers of the v1beta2 generation say, as v1beta1 carries it."""
+    return obj({"conditions": capi_fields.newer_conditions(), **{name: int32() for name in counts}, **extra})
 
 
-def _two_versions(kind: Kind, spec: Schema, status: Schema | None, *, short_names: list[str] | None = None) -> Schema:
-    """Both versions have one shape and no conversion; calls of the older one answer with a warning header."""
-    made = [
-        version(
-            name,
-            spec=spec,
-            status=status,
-            status_subresource=status is not None,
-            storage=name == "v1beta1",
-            deprecation_warning=_V1ALPHA1.format(kind=kind.kind) if name == "v1alpha1" else "",
-        )
-        for name in ("v1alpha1", "v1beta1")
-    ]
-    return crd(
-        kind,
-        made,
-        short_names=short_names,
-        categories=_CATEGORIES if short_names else None,
-        labels=_PROVIDER_LABELS,
-    )
+def _converted(
+    kind: Kind,
+    short_names: list[str],
+    newer: Schema,
+    *,
+    spec: Schema,
+    status: Schema,
+    columns: list[Schema],
+    scale: Schema | None = None,
+) -> Schema:
+    """Both versions as HyperShift installs them: v1beta1 deprecated and stored, its operator converts."""
+    older = version("v1beta1", spec=spec, status=status, columns=columns, scale=scale)
+    made = crd(kind, [{**older, "deprecated": True}, newer], short_names=short_names, categories=_CATEGORIES)
+    service = {"name": "operator", "namespace": "hypershift", "path": "/convert", "port": 443}
+    made["spec"]["conversion"] = {
+        "strategy": "Webhook",
+        "webhook": {"clientConfig": {"service": service}, "conversionReviewVersions": ["v1beta1", "v1beta2"]},
+    }
+    return made

@@ -349,4 +349,5 @@ def _hosted_control_plane() -> Schema:
         [version("v1beta1", spec=open_obj(spec), status=status)],
         short_names=["hcp", "hcps"],
         categories=["cluster-api"],
+        labels={"cluster.x-k8s.io/v1beta1": "v1beta1"},
     )

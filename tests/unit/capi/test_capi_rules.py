@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labsim.controllers.capi import conditions, rollout, victims
-from labsim.controllers.capi.durations import seconds
 from labsim.controllers.capi.selectors import matcher, text_of
+from labsim.model.durations import seconds
 from labsim.model.kinds import MACHINE
 from labsim.model.objects import Object, condition_of, name_of, new, parse_timestamp, timestamp
 

@@ -19,3 +19,13 @@ def seconds(text: str | None) -> float | None:
         raise ValueError(f'time: invalid duration "{text}"')
     total = sum(float(number) * _UNITS_S[unit] for number, unit in parts)
     return -total if text.startswith("-") else total
+
+
+def duration_text(whole_s: int) -> str:
+    """How Go writes a duration of whole seconds: `1h0m0s`, `10m0s`, `0s`."""
+    sign, left = ("-", -whole_s) if whole_s < 0 else ("", whole_s)
+    minutes, rest_s = divmod(left, 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{sign}{hours}h{minutes}m{rest_s}s"
+    return f"{sign}{minutes}m{rest_s}s" if minutes else f"{sign}{rest_s}s"
