@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from labsim.guest import effects
-from labsim.guest.carrier_http import HttpClient
+from labsim.guest.carrier_http import HttpClient, next_part
 from labsim.guest.carrier_programs import make_csr, ping, resolve, run_program
 from labsim.guest.record_store import RecordStore
 from labsim.guest.scheduler import Done, TaskScheduler
@@ -218,6 +218,8 @@ class HostCarrier:
         match effect:
             case effects.Http():
                 return lambda: self._http.send(effect, self.pace.timeout_s(effect.timeout_s))
+            case effects.NextPart():
+                return lambda: next_part(effect)
             case effects.Run():
                 return lambda: run_program(effect, self.pace.timeout_s(effect.timeout_s))
             case effects.MakeCsr():

@@ -19,11 +19,12 @@ import time
 import urllib.parse
 from collections.abc import Iterator
 
-from labsim.guest.effects import ConnectionFailed, Http, HttpAnswer
+from labsim.guest.effects import ConnectionFailed, Http, HttpAnswer, NextPart
 
 IDLE_LIMIT_S = 4.0  # real seconds; common servers close an idle connection after 5
 IDLE_CONNECTIONS_PER_SERVER = 4
 BODY_LIMIT_BYTES = 512 << 20
+PART_BYTES = 1 << 20
 
 _Key = tuple[str, str, int, str, bool, str, str]
 
@@ -67,8 +68,10 @@ class HttpClient:
             connection.sock.settimeout(timeout_s)
         connection.request(request.method, path, request.body or None, dict(request.headers))
         answer = connection.getresponse()
-        body = answer.read(BODY_LIMIT_BYTES)
         headers = {name.lower(): value for name, value in answer.getheaders()}
+        if request.follow and answer.status < 300:
+            return HttpAnswer(answer.status, headers, b"", (connection, answer))
+        body = answer.read(BODY_LIMIT_BYTES)
         if answer.will_close:
             connection.close()
         else:
@@ -92,6 +95,19 @@ class HttpClient:
                 connections.append((_monotonic_s(), connection))
                 return
         connection.close()
+
+
+def next_part(effect: NextPart) -> bytes:
+    """What has come of a followed body, which is waited for. Raises ConnectionFailed."""
+    connection, answer = effect.rest
+    try:
+        part: bytes = answer.read1(PART_BYTES)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        connection.close()
+        raise ConnectionFailed(f"reading the answer: {error or type(error).__name__}") from error
+    if not part:
+        connection.close()
+    return part
 
 
 def _monotonic_s() -> float:

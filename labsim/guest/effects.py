@@ -26,7 +26,10 @@ class TaskCancelled(Exception):
 
 @dataclasses.dataclass(slots=True)
 class Http:
-    """One HTTPS or HTTP request. Answered with HttpAnswer; raises ConnectionFailed."""
+    """One HTTPS or HTTP request. Answered with HttpAnswer; raises ConnectionFailed.
+
+    `follow` is for a body that is made while it is sent (a watch): a good answer comes with its head, without any of
+    the body, and NextPart brings what there is of that."""
 
     method: str
     url: str
@@ -37,6 +40,7 @@ class Http:
     timeout_s: float = 30.0
     client_cert_pem: str = ""
     client_key_pem: str = ""
+    follow: bool = False
 
 
 @dataclasses.dataclass(slots=True)
@@ -44,6 +48,15 @@ class HttpAnswer:
     status: int
     headers: Mapping[str, str]  # names in lower case
     body: bytes
+    rest: Any = None  # the body of an answer that is followed, for NextPart
+
+
+@dataclasses.dataclass(slots=True)
+class NextPart:
+    """Wait for more of a body. Answered with bytes as soon as there are some, b"" at the end; raises ConnectionFailed.
+    `rest` is that of the answer, whose request's time-out is how long there may be nothing."""
+
+    rest: Any
 
 
 @dataclasses.dataclass(slots=True)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
 from typing import Any
 
 from labsim.guest import json_text
-from labsim.guest.effects import Http, HttpAnswer, Task
+from labsim.guest.effects import ConnectionFailed, Http, HttpAnswer, NextPart, Task
 from labsim.guest.kubeconfig import Kubeconfig
 
 MERGE_PATCH = "application/merge-patch+json"
+WATCH_MARGIN_S = 30.0  # a server that is asked to end a watch in time may be late
 
 
 class ApiRefused(Exception):
@@ -33,16 +33,12 @@ class KubeClient:
     def get(self, path: str) -> Task[dict[str, Any]]:
         return _document((yield from self._call("GET", path, None, "")))
 
-    def changed(self, path: str, known: bytes) -> Task[tuple[list[dict[str, Any]] | None, bytes]]:
-        """The items of a list and their digest; None for the items where the digest is `known` already.
-
-        A list begins with its own revision, which grows with every write to anything: what follows is compared.
-        """
-        body = yield from self._call("GET", path, None, "")
-        digest = hashlib.blake2b(body[max(body.find(b'"items"'), 0) :], digest_size=16).digest()
-        if digest == known:
-            return None, digest
-        return _document(body).get("items") or [], digest
+    def watch(self, path: str, timeout_s: float) -> Task[WatchedEvents]:
+        """The events of a watch, which the server is asked to end after a time."""
+        separator = "&" if "?" in path else "?"
+        path = f"{path}{separator}watch=true&allowWatchBookmarks=true&timeoutSeconds={int(timeout_s)}"
+        answer = yield from self._exchange("GET", path, None, "", timeout_s=timeout_s + WATCH_MARGIN_S, follow=True)
+        return WatchedEvents(answer)
 
     def create(self, path: str, body: dict[str, Any]) -> Task[dict[str, Any]]:
         return _document((yield from self._call("POST", path, body, "application/json")))
@@ -54,6 +50,18 @@ class KubeClient:
         yield from self._call("DELETE", path, options, "application/json")
 
     def _call(self, method: str, path: str, body: dict[str, Any] | None, content_type: str) -> Task[bytes]:
+        return (yield from self._exchange(method, path, body, content_type)).body
+
+    def _exchange(
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None,
+        content_type: str,
+        *,
+        timeout_s: float = 30.0,
+        follow: bool = False,
+    ) -> Task[HttpAnswer]:
         access = self._access
         answer: HttpAnswer = yield Http(
             method,
@@ -61,12 +69,37 @@ class KubeClient:
             {**self._headers, "Content-Type": content_type} if content_type else self._headers,
             b"" if body is None else json_text.write(body),
             access.ca_pem,
-            client_cert_pem=access.client_cert_pem,
-            client_key_pem=access.client_key_pem,
+            False,
+            timeout_s,
+            access.client_cert_pem,
+            access.client_key_pem,
+            follow,
         )
         if answer.status >= 300:
             raise ApiRefused(answer.status, str(_document(answer.body).get("message", ""))[:300])
-        return answer.body
+        return answer
+
+
+class WatchedEvents:
+    """The events of a watch, as they come."""
+
+    def __init__(self, answer: HttpAnswer) -> None:
+        self._rest = answer.rest
+        self._kept = answer.body
+
+    def next(self) -> Task[list[dict[str, Any]]]:
+        """The next events; none at the end. Raises ConnectionFailed."""
+        while True:
+            part: bytes = yield NextPart(self._rest)
+            if not part:
+                return []
+            *lines, self._kept = (self._kept + part).split(b"\n")
+            try:
+                events = [json_text.read(line) for line in lines if line]
+            except ValueError as error:
+                raise ConnectionFailed(f"a watch that cannot be read: {error}") from error
+            if events:
+                return events
 
 
 def _document(body: bytes) -> dict[str, Any]:

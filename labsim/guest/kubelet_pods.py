@@ -8,33 +8,28 @@ short while, and taken away when it is deleted.
 from __future__ import annotations
 
 import base64
-import dataclasses
 import posixpath
 import urllib.parse
 from typing import Any
 
-from labsim.guest.effects import Cancel, ConnectionFailed, Log, Now, Sleep, Spawn, Task
+from labsim.guest.effects import Cancel, ConnectionFailed, Log, Now, RandomBytes, Sleep, Spawn, Task
 from labsim.guest.kube_client import ApiRefused, KubeClient, timestamp
 from labsim.guest.kubeconfig import Kubeconfig
-from labsim.guest.service import ServiceAccess
+from labsim.guest.service import ServiceAccess, spread
 from labsim.guest.settings import GuestSettings
 from labsim.guest.step_runner import StepRunner
 from labsim.guest.steps.context import StepContext
 from labsim.guest.units import parse_flags
 
 RUNNER = "next_step_runner"
+SHORT_WATCH_S = 1.0  # one that ends so soon without an event has gone wrong
 RESTART_PAUSE_S = 10.0  # first restart delay of a container that ended
 
 Pod = dict[str, Any]
 
 
-@dataclasses.dataclass(slots=True)
-class _RunningPod:
-    handle: Any
-
-
 class PodWorker:
-    """Follows the pods that are bound to this node."""
+    """Follows the pods that are bound to this node: lists them, then watches, as client-go's reflector does."""
 
     def __init__(
         self, client: KubeClient, access: Kubeconfig, settings: GuestSettings, node: str, host_ip: str
@@ -44,53 +39,106 @@ class PodWorker:
         self._settings = settings
         self._host_ip = host_ip
         self._list_path = f"/api/v1/pods?fieldSelector={urllib.parse.quote(f'spec.nodeName={node}', safe='')}"
-        self._running: dict[str, _RunningPod] = {}  # by uid
+        self._running: dict[str, Any] = {}  # handles of what runs, by uid
+        self._removing: set[str] = set()
         self._told = ""
-        self._settled = b""  # the digest of the list that left nothing to be done; b"" before one did
 
     def run(self) -> Task[None]:
+        first_s, longest_s = self._settings.relist_pause_s
+        pause_s = first_s
         while True:
-            yield from self._sync()
-            yield Sleep(self._settings.kubelet_pod_interval_s)
+            revision = yield from self._list()
+            if revision:
+                pause_s = first_s
+            while revision:
+                revision = yield from self._watch(revision)
+            yield Sleep(spread((yield RandomBytes("relist", 7)), pause_s, 2 * pause_s))
+            pause_s = min(2 * pause_s, longest_s)
 
-    def _sync(self) -> Task[None]:
+    def _list(self) -> Task[str]:
+        """Look at every pod of this node. The revision to go on from, "" where there was no answer."""
         try:
-            pods, listed = yield from self._client.changed(self._list_path, self._settled)
+            listed = yield from self._client.get(self._list_path)
         except (ApiRefused, ConnectionFailed) as error:
-            if str(error) != self._told:
-                self._told = str(error)
-                yield Log(f"cannot list pods: {error}", "kubelet")
-            return
+            yield from self._cannot("list", error)
+            return ""
         self._told = ""
-        if pods is None:
-            return
-        seen: set[str] = set()
-        settled = True
+        pods: list[Pod] = listed.get("items") or []
         for pod in pods:
-            uid = str(pod["metadata"]["uid"])
-            seen.add(uid)
-            if pod["metadata"].get("deletionTimestamp"):
-                settled = False  # looked at again until it is gone
-                yield from self._remove(uid, pod)
-            elif uid not in self._running and (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed"):
-                name = f"pod {pod['metadata']['namespace']}/{pod['metadata']['name']}"
-                self._running[uid] = _RunningPod((yield Spawn(self._run_pod(pod), name)))
-        for uid in [uid for uid in self._running if uid not in seen]:
-            yield Cancel(self._running.pop(uid).handle)
-        self._settled = listed if settled else b""
+            yield from self._look_at(pod)
+        present = {str(pod["metadata"]["uid"]) for pod in pods}
+        for uid in [uid for uid in self._running if uid not in present]:
+            yield from self._cancel(uid)
+        return str(listed["metadata"]["resourceVersion"])
 
-    def _remove(self, uid: str, pod: Pod) -> Task[None]:
-        """Stop a pod that is being deleted, and let its object go."""
+    def _watch(self, revision: str) -> Task[str]:
+        """Look at pods as they change, until the watch ends. The revision to go on from, "" where that is lost."""
+        timeout_s = spread((yield RandomBytes("watch-timeout", 7)), *self._settings.watch_timeout_s)
+        began_s: float = yield Now()
+        began_at = revision
+        try:
+            watched = yield from self._client.watch(f"{self._list_path}&resourceVersion={revision}", timeout_s)
+        except (ApiRefused, ConnectionFailed) as error:
+            yield from self._cannot("watch", error)
+            return ""
+        while True:
+            try:
+                events = yield from watched.next()
+            except ConnectionFailed:  # it broke off: another one tells whether it can be had
+                events = []
+            if not events:
+                in_vain = revision == began_at and (yield Now()) - began_s < SHORT_WATCH_S
+                return "" if in_vain else revision
+            for event in events:
+                if event["type"] == "ERROR":
+                    return ""
+                pod: Pod = event["object"]
+                revision = str(pod["metadata"]["resourceVersion"])
+                if event["type"] == "DELETED":
+                    yield from self._cancel(str(pod["metadata"]["uid"]))
+                elif event["type"] != "BOOKMARK":
+                    yield from self._look_at(pod)
+
+    def _cannot(self, what: str, error: Exception) -> Task[None]:
+        if str(error) != self._told:  # one line per outage
+            self._told = str(error)
+            yield Log(f"cannot {what} pods: {error}", "kubelet")
+
+    def _look_at(self, pod: Pod) -> Task[None]:
+        """Start a pod that is new, stop one that is being deleted."""
+        uid = str(pod["metadata"]["uid"])
+        name = f"pod {pod['metadata']['namespace']}/{pod['metadata']['name']}"
+        if pod["metadata"].get("deletionTimestamp"):
+            yield from self._cancel(uid)
+            if uid not in self._removing:
+                self._removing.add(uid)
+                yield Spawn(self._remove(uid, pod), name)
+        elif uid not in self._running and (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed"):
+            self._running[uid] = yield Spawn(self._run_pod(pod), name)
+
+    def _cancel(self, uid: str) -> Task[None]:
         running = self._running.pop(uid, None)
         if running is not None:
-            yield Cancel(running.handle)
-        try:
-            yield from self._client.delete(
-                _path(pod), {"apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": 0}
-            )
-        except (ApiRefused, ConnectionFailed) as error:
-            if not (isinstance(error, ApiRefused) and error.status == 404):
+            yield Cancel(running)
+
+    def _remove(self, uid: str, pod: Pod) -> Task[None]:
+        """Let the object of a stopped pod go, and no other one of its name."""
+        options = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "gracePeriodSeconds": 0,
+            "preconditions": {"uid": uid},
+        }
+        while True:
+            try:
+                yield from self._client.delete(_path(pod), options)
+                break
+            except (ApiRefused, ConnectionFailed) as error:
+                if isinstance(error, ApiRefused) and error.status in (404, 409):
+                    break
                 yield Log(f"cannot remove pod {pod['metadata']['name']}: {error}", "kubelet")
+            yield Sleep(self._settings.kubelet_retry_s)
+        self._removing.discard(uid)
 
     def _run_pod(self, pod: Pod) -> Task[None]:
         yield Sleep(self._settings.pod_start_s)

@@ -14,7 +14,8 @@ class GuestSettings:
     write_parts: int = 8  # WriteDisk effects per installation; progress is told in steps of 5 % or more
     reboot_delay_s: float = 60.0  # shutdown -r +1
     kubelet_lease_interval_s: float = 10.0
-    kubelet_pod_interval_s: float = 10.0
+    watch_timeout_s: tuple[float, float] = (300.0, 600.0)  # client-go: five minutes, and up to twice that
+    relist_pause_s: tuple[float, float] = (0.8, 30.0)  # after a list or a watch that failed: doubled up to the second
     kubelet_status_interval_s: float = 300.0
     csr_poll_interval_s: float = 5.0
     kubelet_retry_s: float = 10.0

@@ -13,11 +13,16 @@ from labsim.model.objects import Object, dig
 INDEXED: dict[Kind, str] = {POD: "spec.nodeName"}
 
 
+def index_text(path: str, obj: Object) -> str:
+    """The text that an object is found by."""
+    return str(dig(obj, *path.split("."), default=""))
+
+
 class FieldIndex:
     """The keys of a kind's objects by the text of one field."""
 
     def __init__(self, path: str) -> None:
-        self._path = path.split(".")
+        self._path = path
         self._keys: dict[str, set[str]] = {}
         self._values: dict[str, str] = {}
 
@@ -26,7 +31,7 @@ class FieldIndex:
         return sorted(self._keys.get(value, ()))
 
     def put(self, key: str, obj: Object) -> None:
-        value = str(dig(obj, *self._path, default=""))
+        value = index_text(self._path, obj)
         if self._values.get(key) != value:
             self.drop(key)
             self._values[key] = value

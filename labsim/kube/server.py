@@ -170,13 +170,8 @@ class ApiServer:
 
     def _found(self, kind: Kind, namespace: str | None, field_selector: str) -> Iterable[Revision]:
         """All objects that a field selector can mean: by an index, where there is one for it."""
-        path = INDEXED.get(kind) if field_selector else None
-        if path is not None:
-            with contextlib.suppress(ValueError):  # a selector that cannot be read is refused by `matcher`
-                for term, equal, value in parse_field_selector(field_selector):
-                    if term == path and equal:
-                        return self.store.list_by(kind, path, value, namespace)
-        return self.store.list(kind, namespace)
+        text = _indexed(kind, field_selector)
+        return self.store.list(kind, namespace) if text is None else self.store.list_by(kind, text, namespace)
 
     def matcher(self, kind: Kind, label_selector: str = "", field_selector: str = "") -> Callable[[Object], bool]:
         """A test of objects of a kind; 400 for a selector that cannot be read, or that names another field."""
@@ -205,9 +200,15 @@ class ApiServer:
             for entry in self.store.list(kind):
                 yield entry.object
 
-    def subscribe(self, callback: Callable[[Revision], None], kind: Kind | None = None) -> Callable[[], None]:
-        """Hear each committed write, in order, while it happens; returns what ends it."""
-        return self.store.subscribe(callback, None if kind is None else self.served(kind).stored)
+    def subscribe(
+        self, callback: Callable[[Revision], None], kind: Kind | None = None, field_selector: str = ""
+    ) -> Callable[[], None]:
+        """Hear each committed write, in order, while it happens; returns what ends it.
+
+        field_selector: who wants no object but these; others may come all the same.
+        """
+        stored = None if kind is None else self.served(kind).stored
+        return self.store.subscribe(callback, stored, None if stored is None else _indexed(stored, field_selector))
 
     def follow(self, kind: Kind, callback: Callable[[Revision], None]) -> Objects:
         """What there is of a kind now; `callback` hears every later change."""
@@ -512,6 +513,17 @@ class ApiServer:
         if found is None:
             raise errors.not_found(served.kind, name)
         return found
+
+
+def _indexed(kind: Kind, field_selector: str) -> str | None:
+    """What a selector wants an indexed field to be; None where it does not say."""
+    path = INDEXED.get(kind) if field_selector else None
+    if path is not None:
+        with contextlib.suppress(ValueError):  # a selector that cannot be read is refused by `matcher`
+            for term, equal, value in parse_field_selector(field_selector):
+                if term == path and equal:
+                    return value
+    return None
 
 
 def _by_group(kind: Kind) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 
 import orjson
 
-from labsim.kube.field_index import FieldIndex
+from labsim.kube.field_index import INDEXED, FieldIndex, index_text
 from labsim.model.kinds import Kind
 from labsim.model.objects import Object
 
@@ -131,6 +131,7 @@ class Store:
         self._indexes: dict[Kind, FieldIndex] = {}
         self._everybody: tuple[Subscriber, ...] = ()
         self._by_kind: dict[Kind, tuple[Subscriber, ...]] = {}
+        self._by_text: dict[Kind, dict[str, tuple[Subscriber, ...]]] = {}
         self._undelivered: deque[tuple[Revision, Revision | None, bool]] = deque()
         self._delivering = False
 
@@ -154,15 +155,15 @@ class Store:
             order = order[start : bisect.bisect_left(order, f"{namespace}0", start)]  # "0" follows "/"
         return map(objects.__getitem__, tuple(order))
 
-    def list_by(self, kind: Kind, path: str, value: str, namespace: str | None = None) -> Iterator[Revision]:
-        """The objects of a kind with this value of a field, in `list`'s order; the first question makes an index."""
+    def list_by(self, kind: Kind, text: str, namespace: str | None = None) -> Iterator[Revision]:
+        """The objects of a kind whose indexed field says that, in `list`'s order; the first question makes an index."""
         objects = self._objects.get(kind, {})
         index = self._indexes.get(kind)
         if index is None:
-            index = self._indexes[kind] = FieldIndex(path)
+            index = self._indexes[kind] = FieldIndex(INDEXED[kind])
             for key, entry in objects.items():
                 index.put(key, entry.object)
-        found = map(objects.__getitem__, index.keys(value))
+        found = map(objects.__getitem__, index.keys(text))
         return found if namespace is None else (entry for entry in found if entry.namespace == namespace)
 
     def count(self, kind: Kind) -> int:
@@ -226,30 +227,39 @@ class Store:
         found.reverse()
         return found
 
-    def subscribe(self, callback: Subscriber, kind: Kind | None = None) -> Callable[[], None]:
-        """Hear each commit, in order, before the write returns; what is returned ends it."""
-        listeners = self._listeners(kind)
-        self._set_listeners(kind, (*listeners, callback))
+    def subscribe(self, callback: Subscriber, kind: Kind | None = None, text: str | None = None) -> Callable[[], None]:
+        """Hear each commit, in order, before the write returns; what is returned ends it.
+
+        text: only of objects whose indexed field (field_index.INDEXED) says that, or said it before.
+        """
+        listeners = self._listeners(kind, text)
+        self._set_listeners(kind, text, (*listeners, callback))
         active = [True]
 
         def unsubscribe() -> None:
             if active:
                 active.clear()
-                left = list(self._listeners(kind))
+                left = list(self._listeners(kind, text))
                 left.remove(callback)
-                self._set_listeners(kind, tuple(left))
+                self._set_listeners(kind, text, tuple(left))
 
         return unsubscribe
 
-    def _listeners(self, kind: Kind | None) -> tuple[Subscriber, ...]:
-        return self._everybody if kind is None else self._by_kind.get(kind, ())
+    def _listeners(self, kind: Kind | None, text: str | None) -> tuple[Subscriber, ...]:
+        if kind is None:
+            return self._everybody
+        return self._by_kind.get(kind, ()) if text is None else self._by_text.get(kind, {}).get(text, ())
 
-    def _set_listeners(self, kind: Kind | None, listeners: tuple[Subscriber, ...]) -> None:
+    def _set_listeners(self, kind: Kind | None, text: str | None, listeners: tuple[Subscriber, ...]) -> None:
         """Put others in their place: a delivery that is under way goes to those who were there when it began."""
         if kind is None:
             self._everybody = listeners
-        else:
+        elif text is None:
             self._by_kind[kind] = listeners
+        elif listeners:
+            self._by_text.setdefault(kind, {})[text] = listeners
+        else:
+            self._by_text[kind].pop(text, None)
 
     def _commit(self, made: Revision, previous: Revision | None, *, shared: bool) -> None:
         """Log a change and tell everybody. What a listener writes meanwhile is told after it, so all hear one order."""
@@ -279,6 +289,12 @@ class Store:
             callback(made)
         for callback in self._by_kind.get(made.kind, ()):
             callback(made)
+        by_text = self._by_text.get(made.kind)
+        if by_text:
+            path, states = INDEXED[made.kind], (made,) if previous is None else (previous, made)
+            for text in dict.fromkeys([index_text(path, state.object) for state in states]):
+                for callback in by_text.get(text, ()):
+                    callback(made)
         made.told = None
         if previous is not None:
             before = previous.size

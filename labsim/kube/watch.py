@@ -202,7 +202,7 @@ class WatchStream:
                 self._begin(objects, ())
             else:
                 self._begin(self._objects_at(as_of), changes_since(self._server, kind, as_of) or ())
-        self._unsubscribe = self._server.subscribe(self._committed, kind)
+        self._unsubscribe = self._server.subscribe(self._committed, kind, options.fields)
 
     def _objects_at(self, revision: int) -> list[Object]:
         """What this watch begins with where its cache has stopped at a revision, which the log still reaches."""

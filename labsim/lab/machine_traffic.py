@@ -7,6 +7,7 @@ from typing import Any
 
 from labsim.guest.effects import ConnectionFailed, HttpAnswer
 from labsim.guest.effects import Http as GuestHttp
+from labsim.lab.followed_stream import FollowedStream
 from labsim.model.http import Response, request_for_url
 from labsim.world.world import World
 
@@ -40,17 +41,22 @@ class MachineTraffic:
             if error is not None:
                 done(HttpAnswer(500, {}, b""))
                 return
+            if effect.follow and value.stream is not None:
+                rest = FollowedStream(value.stream, lambda: fabric.is_blocked(machine, endpoint), self._world.queue)
+                done(HttpAnswer(value.status, value.headers, b"", rest))
+                return
             done(HttpAnswer(value.status, value.headers, _body_of(value)))
 
         self._world.answer(endpoint, request, answered)
 
 
 def _body_of(response: Response) -> bytes:
+    """A whole body; of a watch, what it begins with."""
     if response.stream is None:
         return response.body
     parts = []
     while (chunk := response.stream.read()) is not None:
-        if chunk == b"":  # a watch that has nothing more now: a simulated machine polls instead
+        if chunk == b"":
             response.stream.close()
             break
         parts.append(chunk)

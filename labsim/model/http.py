@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 from urllib.parse import parse_qsl
 
 import orjson
@@ -24,6 +24,19 @@ class BodyStream(Protocol):
     def read(self) -> bytes | None: ...
     def on_ready(self, callback: Any) -> None: ...
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class TimedStream(Protocol):
+    """A stream that whoever sends it ends after `timeout_s` seconds, and that shows now and then that it lives.
+
+    Both calls are made on the world's thread.
+    """
+
+    timeout_s: float | None
+
+    def expire(self) -> None: ...
+    def keep_alive(self) -> None: ...
 
 
 @dataclasses.dataclass(slots=True, kw_only=True)

@@ -15,7 +15,7 @@ import ssl
 import struct
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, Protocol, cast
 from urllib.parse import quote
 
 import orjson
@@ -23,7 +23,7 @@ import orjson
 from labsim.hub.embedded.ceilings import too_many
 from labsim.hub.embedded.files import FileBody, file_answer
 from labsim.hub.embedded.request_reader import Read, RequestReader
-from labsim.model.http import BodyStream, Request, Response
+from labsim.model.http import BodyStream, Request, Response, TimedStream
 
 log = logging.getLogger(__name__)
 
@@ -32,19 +32,6 @@ BOOKMARK_INTERVAL_S = 60.0  # kube-apiserver sends bookmarks about once a minute
 HEAD_WITHIN_S, IDLE_S, BODY_WITHIN_S = 32.0, 90.0, 60.0
 TIMED_OUT = "Timeout: request did not complete within the allotted timeout"
 LINGER_S = 1.0  # a peer that is still sending is let see the answer before the reset
-
-
-@runtime_checkable
-class TimedStream(Protocol):
-    """A stream that ends after `timeout_s` real seconds and shows now and then that it lives.
-
-    Both calls are made on the world's thread.
-    """
-
-    timeout_s: float | None
-
-    def expire(self) -> None: ...
-    def keep_alive(self) -> None: ...
 
 
 class Service(Protocol):

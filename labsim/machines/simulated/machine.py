@@ -21,6 +21,7 @@ from labsim.guest.scheduler import LATER, Done, TaskScheduler
 from labsim.kube.certificates import csr, derived_key, key_pem
 from labsim.machines.driver import BootSource, MachineSpec, Power
 from labsim.machines.simulated.disk import BootEntry, SimulatedDisk
+from labsim.machines.simulated.part_reader import PartReader
 
 log = logging.getLogger(__name__)
 json_text.use(orjson.loads, orjson.dumps)
@@ -184,6 +185,8 @@ class SimulatedMachine:
             self._scheduler.post_at(now_s + self._delays.of(task, now_s), self._send, (effect, done))
         elif kind is guest.Sleep:
             self._scheduler.post_at(self._scheduler.now() + effect.seconds, done, None)
+        elif kind is guest.NextPart:
+            PartReader(effect.rest, done, self._scheduler, self._delays)
         elif kind is guest.WriteDisk:
             self._write_disk(effect, done)
         elif kind is guest.Reboot:

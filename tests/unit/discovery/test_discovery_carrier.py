@@ -18,7 +18,7 @@ from labsim import edge_time
 from labsim.clock import VIRTUAL_EPOCH_S
 from labsim.guest import effects, init
 from labsim.guest.carrier_host import Files, HostCarrier, Pace
-from labsim.guest.carrier_http import HttpClient
+from labsim.guest.carrier_http import HttpClient, next_part
 from labsim.guest.carrier_programs import echo_request
 from labsim.guest.record_store import STORE_BYTES, RecordStore
 
@@ -82,6 +82,7 @@ class Server:
         )
         self.ca_pem = certificate.read_text()
         self.peers: list[tuple[str, int]] = []
+        self.go_on = threading.Event()  # what a watch waits for before its second event
         server = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -90,8 +91,19 @@ class Server:
             def log_message(self, format: str, *args: Any) -> None:
                 del format, args
 
+            def watch(self) -> None:
+                self.send_response(200)
+                self.send_header("Transfer-Encoding", "chunked")
+                self.end_headers()
+                self.wfile.write(b"4\r\none\n\r\n")
+                server.go_on.wait(10)
+                self.wfile.write(b"4\r\ntwo\n\r\n0\r\n\r\n")
+
             def do_POST(self) -> None:
                 server.peers.append(self.client_address)
+                if self.path == "/watch":
+                    self.watch()
+                    return
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 if self.path == "/slow":
                     edge_time.wait_s(0.4)
@@ -165,6 +177,31 @@ def test_a_connection_is_used_again(server: Server) -> None:
     assert len(server.peers) == 3
     assert len(set(server.peers)) == 1
     client.close()
+
+
+def test_a_body_that_is_followed_comes_part_by_part(rig: Rig, server: Server) -> None:
+    def follow() -> effects.Task[list[bytes]]:
+        answer = yield effects.Http("GET", f"{server.url}/watch", ca_pem=server.ca_pem, follow=True)
+        parts = [answer.body, (yield effects.NextPart(answer.rest))]
+        server.go_on.set()
+        return [*parts, (yield effects.NextPart(answer.rest)), (yield effects.NextPart(answer.rest))]
+
+    server.go_on.clear()
+    assert rig.run(follow()) == [b"", b"one\n", b"two\n", b""]
+
+
+def test_a_followed_body_that_stays_away_is_connection_failed(server: Server) -> None:
+    server.go_on.clear()
+    answer = HttpClient().send(effects.Http("GET", f"{server.url}/watch", ca_pem=server.ca_pem, follow=True), 0.2)
+    assert next_part(effects.NextPart(answer.rest)) == b"one\n"
+    with pytest.raises(effects.ConnectionFailed, match="timed out"):
+        next_part(effects.NextPart(answer.rest))
+    server.go_on.set()
+
+
+def test_an_answer_that_is_no_good_is_not_followed(rig: Rig, server: Server) -> None:
+    answer = rig.run(one(effects.Http("GET", f"{server.url}/missing", {}, b"no", server.ca_pem, follow=True)))
+    assert (answer.status, answer.body, answer.rest) == (404, b"no", None)
 
 
 def test_polling_goes_on_beside_slow_work(rig: Rig, server: Server) -> None:

@@ -91,11 +91,21 @@ class Carrier:
             case fx.Http():
                 self.requests.append((self.now_s, effect))
                 self._later(0.0, lambda: done(self._serve(effect)))
+            case fx.NextPart(rest):
+                self._look(rest, done)
             case fx.Reboot(reason):
                 self.reboots.append((self.now_s, reason))
                 self._scheduler.stop()
             case _:
                 done(self._at_once(effect))
+
+    def _look(self, rest: Callable[[], bytes | Exception | None], done: Done) -> None:
+        """Look every second whether there is more; None says that there is nothing yet."""
+        part = rest()
+        if part is None:
+            self._later(1.0, lambda: self._look(rest, done))
+        else:
+            done(part)
 
     def _serve(self, request: fx.Http) -> HttpAnswer | Exception:
         try:

@@ -9,6 +9,7 @@ import json
 import urllib.parse
 from typing import Any
 
+import pytest
 from guest_carrier import UUID, Carrier, answer
 from test_guest_agent import HOSTS, INFRA_ENV, data_url, poll, step
 from test_guest_install import ARTIFACTS
@@ -79,6 +80,7 @@ class HostedCluster:
         self.node: dict[str, Any] | None = None
         self.lease: dict[str, Any] | None = None
         self.pods: list[dict[str, Any]] = []
+        self.watch_parts: list[bytes | Exception] = []  # what the next watch says before it shows the pods
         self.created_nodes = 0
         self.cim_polls: list[dict[str, Any]] = []
         self.cim_replies: list[dict[str, Any]] = []
@@ -94,6 +96,8 @@ class HostedCluster:
                 self.cim_replies.append(json.loads(request.body))
                 return answer(204)
             return answer(200, self.cim_polls.pop(0) if self.cim_polls else poll())
+        if request.follow:
+            return self._watch()
         body = json.loads(request.body) if request.body else {}
         if "/certificatesigningrequests" in url.path:
             return self._csr(request, url.path, body)
@@ -140,7 +144,7 @@ class HostedCluster:
 
     def _pods(self, method: str, path: str, body: dict[str, Any]) -> HttpAnswer:
         if path == "/api/v1/pods":
-            return answer(200, {"items": self.pods})
+            return answer(200, {"metadata": {"resourceVersion": "7"}, "items": self.pods})
         if "/secrets/" in path:
             return answer(200, {"data": {"auth-token": base64.b64encode(b"jwt").decode()}})
         if "/configmaps/" in path:
@@ -154,6 +158,30 @@ class HostedCluster:
         else:
             pod["status"] = body["status"]
         return answer(200, pod)
+
+    def _watch(self) -> HttpAnswer:
+        """The events of pods from now on."""
+        parts, self.watch_parts = self.watch_parts, []
+        told = self._pod_texts()
+
+        def next_part() -> bytes | Exception | None:
+            if parts:
+                return parts.pop(0)
+            before, now = dict(told), self._pod_texts()
+            told.clear()
+            told.update(now)
+            events = [("DELETED", text) for uid, text in before.items() if uid not in now]
+            events += [("MODIFIED" if uid in before else "ADDED", text)
+                       for uid, text in now.items() if text != before.get(uid)]  # fmt: skip
+            return "".join(f'{{"type":"{event}","object":{text}}}\n' for event, text in events).encode() or None
+
+        return HttpAnswer(200, {}, b"", next_part)
+
+    def _pod_texts(self) -> dict[str, str]:
+        return {
+            pod["metadata"]["uid"]: json.dumps({**pod, "metadata": {**pod["metadata"], "resourceVersion": "8"}})
+            for pod in self.pods
+        }
 
     @property
     def ready(self) -> dict[str, Any]:
@@ -354,6 +382,60 @@ def test_a_pod_that_cannot_be_removed_is_tried_again_although_the_list_stays_the
     cluster.refusing = False
     carrier.run_for(10)
     assert cluster.pods == []
+
+
+def event(kind: str, pod: dict[str, Any], revision: str) -> bytes:
+    shown = {**pod, "metadata": {**pod["metadata"], "resourceVersion": revision}}
+    return json.dumps({"type": kind, "object": shown}).encode() + b"\n"
+
+
+def watched_from(carrier: Carrier) -> list[str]:
+    """The revision of each watch that was begun."""
+    queries = [urllib.parse.parse_qs(urllib.parse.urlsplit(request.url).query)
+               for request in carrier.seen("GET", "/api/v1/pods") if request.follow]  # fmt: skip
+    return [query["resourceVersion"][0] for query in queries]
+
+
+def lists(carrier: Carrier) -> int:
+    return len([request for request in carrier.seen("GET", "/api/v1/pods") if not request.follow])
+
+
+def test_pods_are_listed_once_and_then_watched() -> None:
+    cluster = HostedCluster()
+    carrier = joined(cluster, 300)
+    cluster.pods = [pod("web", "httpd")]
+    carrier.run_for(5)
+    assert cluster.pods[0]["status"]["phase"] == "Running"
+    assert lists(carrier) == 1
+    (request,) = (found for found in carrier.seen("GET", "/api/v1/pods") if found.follow)
+    query = urllib.parse.parse_qs(urllib.parse.urlsplit(request.url).query)
+    assert query["fieldSelector"] == [f"spec.nodeName={NODE}"]
+    assert 300 <= int(query["timeoutSeconds"][0]) <= 600
+
+
+def test_a_watch_that_ends_goes_on_from_its_last_event() -> None:
+    cluster = HostedCluster()
+    first = event("MODIFIED", pod("a", "httpd"), "11")
+    cluster.watch_parts = [first[:9], first[9:] + event("BOOKMARK", {"metadata": {}}, "12"), b""]
+    carrier = joined(cluster)
+    assert watched_from(carrier) == ["7", "12"]
+    assert lists(carrier) == 1
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [[b'{"type":"ERROR","object":{"code":410}}\n'], [b""], [ConnectionFailed("reset")], [b"no JSON\n"]],
+    ids=["too old", "ended at once", "broken off at once", "unreadable"],
+)
+def test_a_watch_that_goes_wrong_is_followed_by_a_list_after_a_pause(parts: list[bytes | Exception]) -> None:
+    cluster = HostedCluster()
+    cluster.watch_parts = parts
+    carrier = joined(cluster)
+    assert watched_from(carrier) == ["7", "7"]
+    first, second = (
+        when for when, request in carrier.requests if "/api/v1/pods?" in request.url and not request.follow
+    )
+    assert 0.8 <= second - first <= 1.6
 
 
 def reclaim_pod() -> dict[str, Any]:

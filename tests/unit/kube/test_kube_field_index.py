@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from labsim.clock import EventQueue
 from labsim.entropy import Entropy
 from labsim.kube.server import ApiServer
+from labsim.kube.store import Store
 from labsim.model.kinds import AGENT, POD
 from labsim.model.objects import Object, dig, name_of, namespace_of, new
 
@@ -68,3 +69,24 @@ def test_a_merge_patch_shares_what_it_does_not_name_and_changes_nothing_that_was
     assert after["status"] is with_status["status"]
     assert after["metadata"]["generation"] == before["metadata"]["generation"] + 1
     assert [obj["spec"]["approved"] for obj in (before, with_status, after)] == [False, False, True]
+
+
+def test_who_follows_a_node_hears_of_its_pods_only_and_of_those_that_leave_it() -> None:
+    store = Store()
+    heard: list[tuple[str, str]] = []
+    stop = store.subscribe(lambda revision: heard.append((revision.type, revision.name)), POD, "node-1")
+
+    def put(name: str, node: str) -> None:
+        store.put(POD, {"metadata": {"namespace": "n", "name": name}, "spec": {"nodeName": node}})
+
+    put("a", "node-1")
+    put("b", "node-2")
+    put("a", "node-1")
+    put("a", "node-2")
+    put("a", "node-2")
+    put("b", "node-1")
+    store.remove(POD, {"metadata": {"namespace": "n", "name": "b"}, "spec": {"nodeName": "node-1"}})
+    assert heard == [("ADDED", "a"), ("MODIFIED", "a"), ("MODIFIED", "a"), ("MODIFIED", "b"), ("DELETED", "b")]
+    stop()
+    put("c", "node-1")
+    assert len(heard) == 5
