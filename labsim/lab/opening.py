@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labsim.errors import LabError, LabsimError
+from labsim.hub.embedded.held_ports import HeldPorts
 from labsim.lab.hub_choice import KIND, OUR_OWN
 from labsim.lab.interruption import uninterrupted
 from labsim.lab.lab import Lab, LabOptions
@@ -24,10 +25,15 @@ class OpenLab:
     """A lab and what keeps it alive outside its world. As a context it is closed at the end, whatever happens."""
 
     def __init__(
-        self, lab: Lab, closers: list[Callable[[], None]] | None = None, serving: Serving | None = None
+        self,
+        lab: Lab,
+        closers: list[Callable[[], None]] | None = None,
+        serving: Serving | None = None,
+        node_ports: HeldPorts | None = None,
     ) -> None:
         self.lab = lab
         self.serving = serving
+        self.node_ports = node_ports  # of a lab that will be served
         self.hub_url = "" if serving is None else serving.url
         self.write_hub_kubeconfig: Callable[[Path], None] | None = None  # of a hub that is a cluster
         self._closers = closers or []
@@ -95,9 +101,11 @@ def open_lab(spec: LabSpec, request: LabRequest, *, keep: bool = False) -> OpenL
         return open_with_machines(spec, paced)
     options = LabOptions.of(request)
     if keep:
-        from labsim.lab.serving import loopback_addresses, loopback_port_is_free
+        from labsim.lab.serving import hosts_of, loopback_addresses
 
-        options = dataclasses.replace(options, addresses=loopback_addresses(), port_is_free=loopback_port_is_free)
+        node_ports = HeldPorts(hosts_of(spec.dns.stack))
+        options = dataclasses.replace(options, addresses=loopback_addresses(), port_is_free=node_ports.hold)
+        return OpenLab(Lab(spec, options), [node_ports.close], node_ports=node_ports)
     return OpenLab(Lab(spec, options))
 
 
@@ -119,7 +127,7 @@ def keep_open(opened: OpenLab, speed: float) -> Serving:
         from labsim.world.pace import RealPace
 
         world = opened.lab.world
-        serving = Serving(hosts=hosts_of(opened.lab.spec.dns.stack))
+        serving = Serving(hosts=hosts_of(opened.lab.spec.dns.stack), node_ports=opened.node_ports)
         opened.add(serving)
         world.pace = RealPace(world.now(), speed)
         serving.attach(opened.lab)

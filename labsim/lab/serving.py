@@ -11,6 +11,7 @@ from labsim.edge_time import os_random
 from labsim.errors import LabError
 from labsim.hub.embedded.audit import AuditHeaders
 from labsim.hub.embedded.edge import MAX_BODY_BYTES, HttpsEdge, too_large
+from labsim.hub.embedded.held_ports import HeldPorts
 from labsim.hub.embedded.identity import HubAuthority, TlsIdentity, new_token
 from labsim.hub.embedded.kubeconfig import write_kubeconfig
 from labsim.hub.role import Role
@@ -40,13 +41,14 @@ class Serving:
     `hosts` are the addresses of this host at which machines look for the hub; the first of them is for people too.
     """
 
-    def __init__(self, port: int = 0, hosts: Sequence[str] = (LOOPBACK,)) -> None:
+    def __init__(self, port: int = 0, hosts: Sequence[str] = (LOOPBACK,), node_ports: HeldPorts | None = None) -> None:
         self.authority = HubAuthority()
         self.admin_token, self.reader_token = new_token(), new_token()
         self._lab: Lab | None = None
         self._hub: KubeHttp | None = None
         self._audit = AuditHeaders()
         self._hosts = tuple(hosts)
+        self.node_ports = node_ports or HeldPorts(self._hosts)
         self._places: dict[tuple[str, int], list[tuple[str, int]]] = {}
         self.edge = HttpsEdge(submit=self._submit)
         identity = self.authority.serving(
@@ -86,6 +88,7 @@ class Serving:
     def close(self) -> None:
         self.name_server.close()
         self.edge.close()
+        self.node_ports.close()
 
     def _zone(self) -> Zone:
         return Zone() if self._lab is None else self._lab.world.fabric.zone
@@ -164,11 +167,12 @@ class Serving:
         places = self._places.setdefault(key, [])
         for host in self._listening_at(endpoint.host):
             try:
-                port = self.edge.listen(host, endpoint.port, handle, tls=identity, judges_size=is_kube)
+                held = self.node_ports.give(host, endpoint.port)
+                port = self.edge.listen(host, endpoint.port, handle, tls=identity, judges_size=is_kube, held=held)
                 places.append((host, port))
             except LabError as taken:
-                if lab is not None:
-                    lab.world.history.record("note", actor="edge", text=taken.message)
+                if lab is not None:  # machines would take whoever is there for this lab's
+                    lab.world.fail(taken)
 
     def reached_at(self, host: str) -> str:
         """The address at which somebody on this host reaches what is published at a host."""
@@ -198,16 +202,3 @@ def loopback_addresses(serving: Serving | None = None) -> Addresses:
         load_balancers=LOAD_BALANCERS,
         name_server=None if serving is None else (LOOPBACK, serving.name_server.port),
     )
-
-
-def loopback_port_is_free(port: int) -> bool:
-    """Whether a loopback port can be bound now."""
-    import socket
-
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((LOOPBACK, port))
-        except OSError:
-            return False
-    return True

@@ -14,7 +14,7 @@ from labsim.lab.lab import Lab, LabOptions
 from labsim.lab.lab_request import LabRequest
 from labsim.lab.names import Addresses
 from labsim.lab.opening import OpenLab
-from labsim.lab.serving import USER_MODE_HOST, Serving, hosts_of, loopback_addresses, loopback_port_is_free
+from labsim.lab.serving import USER_MODE_HOST, Serving, hosts_of, loopback_addresses
 from labsim.machines.driver import MachineDriver
 from labsim.machines.libvirt.session import SESSION_URI
 from labsim.model.scenario import LabSpec
@@ -97,7 +97,7 @@ def open_paced_lab(
             pace=RealPace(start_s, request.speed),
             start_s=start_s,
             addresses=loopback_addresses(serving),
-            port_is_free=loopback_port_is_free,
+            port_is_free=serving.node_ports.hold,
             ca_pem=serving.authority.ca_pem,
             hub=outside,
         )

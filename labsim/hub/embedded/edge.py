@@ -160,8 +160,11 @@ class HttpsEdge:
         tls: TlsIdentity | None = None,
         max_body_bytes: int = MAX_BODY_BYTES,
         judges_size: bool = False,
+        held: socket.socket | None = None,
     ) -> int:
         """Serve `handle` at an address; returns the bound port (`port` 0 takes any that is free).
+
+        held: a socket that is bound to the address already; it is the edge's from now on.
 
         judges_size: `handle` refuses larger bodies itself, once it knows who asks for what: it is given one byte more
         than the limit of them.
@@ -169,7 +172,7 @@ class HttpsEdge:
         Raises LabError where the address cannot be had.
         """
         context = None if tls is None else server_context(tls)
-        listening = _bind(host, port)
+        listening = _listening(held or _bind(host, port), host, port)
         bound: int = listening.getsockname()[1]
         with self._lock:
             if self._closed:
@@ -263,12 +266,20 @@ def _bind(host: str, port: int) -> socket.socket:
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
-        listening.listen(BACKLOG)
-        listening.setblocking(False)
     except OSError as problem:
         listening.close()
         raise _cannot_bind(host, port, problem) from problem
     return listening
+
+
+def _listening(bound: socket.socket, host: str, port: int) -> socket.socket:
+    try:
+        bound.listen(BACKLOG)
+        bound.setblocking(False)
+    except OSError as problem:
+        bound.close()
+        raise _cannot_bind(host, port, problem) from problem
+    return bound
 
 
 def _cannot_bind(host: str, port: int, problem: OSError) -> LabError:
