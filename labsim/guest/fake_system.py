@@ -45,6 +45,8 @@ class MachineFacts:
     cdrom: bool = True
     cd_bus: str = "sata"
     uefi: bool = False
+    secure_boot: bool = False
+    tpm: bool = False
     board_serial: str = ""
     cpu_model: str = "Intel Xeon Processor (Icelake)"
     cpu_mhz: float = 2394.374
@@ -74,7 +76,10 @@ def system_tree(facts: MachineFacts) -> tuple[Files, Links]:
     links: Links = {}
     if facts.uefi:
         files["/sys/firmware/efi/fw_platform_size"] = b"64\n"
-        files["/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"] = b"\6\0\0\0\0"
+        enforced = b"\1" if facts.secure_boot else b"\0"
+        files["/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"] = b"\6\0\0\0" + enforced
+    if facts.tpm:
+        files["/sys/class/tpm/tpm0/tpm_version_major"] = b"2\n"
     _add_gpu(files)
     for index, disk in enumerate(facts.disks):
         _add_disk(files, links, index, disk)

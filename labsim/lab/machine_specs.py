@@ -24,6 +24,8 @@ def machine_spec(name: str, group: MachineGroup, sizes: Sizes, entropy: Entropy)
         disks=tuple(_disk(name, disk_name, disk, size_bytes) for disk_name, disk, size_bytes in described),
         nics=tuple(NicSpec(mac=nic.mac or _mac(entropy, name, index)) for index, nic in enumerate(group.nics)),
         boot_order=tuple(BootSource(source) for source in group.boot_order),
+        firmware=group.firmware,
+        tpm=group.tpm,
         cd_bus=group.cd or "",
         product_uuid=group.product_uuid or "",
         board_serial=group.board_serial or "",

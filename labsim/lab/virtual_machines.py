@@ -35,10 +35,11 @@ def open_libvirt_lab(spec: LabSpec, request: LabRequest, outside: OutsideHub | N
     """A lab of virtual machines. The hypervisor is asked first, then the base ISO is built (or found in the cache),
     and there must be room for the disks: what cannot work is refused before anything is made."""
     from labsim.discovery.bootable import bootable_base_image
+    from labsim.discovery.efi import require_efi_loader
     from labsim.discovery.iso_cache import own_file
     from labsim.lab.ledger import Ledger
     from labsim.machines.libvirt.driver import LibvirtDriver, lab_mark
-    from labsim.machines.libvirt.preflight import check_hypervisor, check_room
+    from labsim.machines.libvirt.preflight import Needs, check_hypervisor, check_room
 
     if spec.dns.stack != "IPv4":
         raise UsageError(
@@ -46,7 +47,12 @@ def open_libvirt_lab(spec: LabSpec, request: LabRequest, outside: OutsideHub | N
             hint="leave lab.dns.stack out, or take simulated machines",
         )
     uri = request.connect or SESSION_URI
-    check_hypervisor(uri)
+    firmware = {group.firmware for group in spec.machines}
+    secure = "uefi-secure" in firmware
+    needs = Needs(uefi=bool(firmware - {"bios"}), secure_boot=secure, tpm=any(group.tpm for group in spec.machines))
+    check_hypervisor(uri, needs)
+    if needs.uefi:
+        require_efi_loader(signed=secure)
     request.talk("preparing the bootable base image")
     built = bootable_base_image(cache_root(), needs=_drivers_needed(spec)).path
     check_room(request.folder, built, sum(group.count for group in spec.machines))

@@ -48,6 +48,7 @@ class Power(enum.Enum):
 
 DiskBus = Literal["virtio", "scsi", "sata", "nvme"]
 CdBus = Literal["", "virtio", "sata"]
+Firmware = Literal["bios", "uefi", "uefi-secure"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +91,8 @@ class NicSpec:
 class MachineSpec:
     """A machine as wanted. `uuid` (lower case) is its own and never changes in the life of a machine. The guest reads
     it as its system UUID, so it is the host id too (facts/host-lifecycle.md 1.7), unless `product_uuid` says otherwise
-    or there is a `board_serial`; machines may have those in common. `cd_bus`: "" is the driver's choice."""
+    or there is a `board_serial`; machines may have those in common. `cd_bus`: "" is the driver's choice.
+    `firmware`: uefi-secure enforces secure boot with Microsoft's keys. `tpm`: a TPM 2.0."""
 
     name: str
     uuid: str
@@ -98,7 +100,8 @@ class MachineSpec:
     memory_mib: int
     disks: tuple[DiskSpec, ...]
     nics: tuple[NicSpec, ...]
-    firmware: Literal["bios", "uefi"] = "bios"
+    firmware: Firmware = "bios"
+    tpm: bool = False
     boot_order: tuple[BootSource, ...] = DISK_FIRST
     cd_bus: CdBus = ""
     product_uuid: str = ""

@@ -64,6 +64,10 @@ class MachineGroup(Part):
     disks: list[Disk] = Field(default_factory=list, max_length=16)
     """The machine starts from the first."""
     nics: list[Nic] = Field(default_factory=lambda: [Nic()], min_length=1, max_length=8)
+    firmware: Literal["bios", "uefi", "uefi-secure"] = "bios"
+    """uefi-secure enforces secure boot: what is not signed is not started."""
+    tpm: bool = False
+    """A TPM 2.0."""
     cd: Literal["virtio", "sata"] | None = None
     """The bus of the CD drive (virtio is virtio-scsi). By default virtio for virtual machines, because small cloud
     kernels have no driver for SATA, and SATA for simulated ones."""

@@ -137,6 +137,25 @@ def test_a_change_of_the_spec_keeps_disks_and_media(driver: LibvirtDriver, tmp_p
         driver.ensure(dataclasses.replace(machine(), uuid=machine(1).uuid))
 
 
+def test_uefi_variables_and_the_tpm_are_the_machines_own_and_go_with_it(driver: LibvirtDriver, tmp_path: Path) -> None:
+    missing = [name for name in ("swtpm", "swtpm_setup") if not shutil.which(name)]
+    if missing or not Path("/usr/share/OVMF/OVMF_CODE_4M.ms.fd").exists():
+        pytest.skip("no uefi firmware or TPM for machines here: ovmf, swtpm (sh setup/install-packages.sh)")
+    driver.ensure(dataclasses.replace(machine(), firmware="uefi-secure", tpm=True))
+    driver.boot(NAME, BootSource.DISK)
+    wait_until(lambda: b"Boot" in driver.console(NAME), lambda: driver.console(NAME))
+    variables = tmp_path / "machines" / NAME / "nvram.fd"
+    assert variables.stat().st_size == Path("/usr/share/OVMF/OVMF_VARS_4M.ms.fd").stat().st_size
+    configuration = Path(os.environ.get("XDG_CONFIG_HOME", Path.home() / ".config"))
+    state = configuration / "libvirt" / "qemu" / "swtpm" / machine().uuid
+    assert state.is_dir()
+    driver.stop(NAME)
+    assert variables.exists(), "what UEFI noted down outlives a stop"
+    driver.remove(NAME)
+    assert not variables.exists()
+    assert not state.exists()
+
+
 def test_a_paused_machine_is_seen_and_goes_on(driver: LibvirtDriver, tmp_path: Path) -> None:
     driver.ensure(machine())
     driver.boot(NAME, BootSource.DISK)

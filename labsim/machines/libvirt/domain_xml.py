@@ -78,8 +78,11 @@ def domain_name(lab: str, machine: str) -> str:
     return f"labsim-{lab}-{machine}"
 
 
-def domain_xml(spec: MachineSpec, *, lab: str, disks: Sequence[Path], console: Path, accelerated: bool) -> str:
-    """The definition of a machine with an empty CD drive. `disks` are the files of `spec.disks`, in that order."""
+def domain_xml(
+    spec: MachineSpec, *, lab: str, disks: Sequence[Path], console: Path, nvram: Path, accelerated: bool
+) -> str:
+    """The definition of a machine with an empty CD drive. `disks` are the files of `spec.disks`, in that order; `nvram`
+    is where UEFI keeps its variables."""
     place = {source: index + 1 for index, source in enumerate(spec.boot_order)}
     return (
         _templates()
@@ -95,6 +98,7 @@ def domain_xml(spec: MachineSpec, *, lab: str, disks: Sequence[Path], console: P
             domain_type="kvm" if accelerated else "qemu",
             lab=lab,
             namespace=NAMESPACE,
+            nvram=str(nvram),
             order=",".join(source.value for source in spec.boot_order),
             qemu_arguments=qemu_arguments(spec, disks, place.get(BootSource.DISK, 2)),
             qemu_namespace=QEMU_NAMESPACE,

@@ -67,6 +67,7 @@ class LibvirtDriver:
             lab=self.mark,
             disks=self._files.disks(spec),
             console=self._files.console(spec.name),
+            nvram=self._files.nvram(spec.name),
             accelerated=self._acceleration.kvm,
         )
         known = self._connection.call(lambda hypervisor: self._marked(hypervisor).get(spec.name))

@@ -13,6 +13,7 @@ from labsim.machines.marked_folder import delete_marked_folder
 
 MARK_FILE = "labsim-mark"
 CONSOLE_FILE = "console.log"
+NVRAM_FILE = "nvram.fd"  # UEFI's variables; the hypervisor makes it from its template at the first start
 
 
 class MachineFiles:
@@ -29,6 +30,9 @@ class MachineFiles:
 
     def console(self, name: str) -> Path:
         return self.directory(name) / CONSOLE_FILE
+
+    def nvram(self, name: str) -> Path:
+        return self.directory(name) / NVRAM_FILE
 
     def disks(self, spec: MachineSpec) -> list[Path]:
         return [self.directory(spec.name) / f"{disk.name}.raw" for disk in spec.disks]

@@ -192,3 +192,18 @@ def test_each_bus_tells_a_disk_in_its_own_way() -> None:
         "/dev/disk/by-path/pci-0000:00:06.0-nvme-1",
         "/dev/disk/by-path/pci-0000:00:1f.2-ata-2",
     ]
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        ({}, ("bios", "NotSupported", "none")),
+        ({"uefi": True}, ("uefi", "Disabled", "none")),
+        ({"uefi": True, "secure_boot": True, "tpm": True}, ("uefi", "Enabled", "2.0")),
+    ],
+    ids=["bios", "uefi", "secure-boot-and-tpm"],
+)
+def test_firmware_and_tpm_are_told(facts: dict[str, bool], expected: tuple[str, str, str]) -> None:
+    inventory = run_alone(read_inventory(media="disk"), machine(**facts))
+    boot = inventory["boot"]
+    assert (boot["current_boot_mode"], boot["secure_boot_state"], inventory["tpm_version"]) == expected

@@ -43,6 +43,8 @@ disks:
   - {bus: scsi}
   - {}
 nics: [{mac: "52:54:00:AA:BB:01"}, {}]
+firmware: uefi-secure
+tpm: true
 cd: sata
 boardSerial: BOARD 7
 productUUID: 3B7A9D62-51D0-4D0E-8E5B-2A7C9B40D002
@@ -64,6 +66,7 @@ def test_a_machine_is_what_the_file_says() -> None:
     assert spec.nics[0].mac == "52:54:00:aa:bb:01"
     assert spec.nics[1].mac not in ("", spec.nics[0].mac)
     assert (spec.cd_bus, spec.boot_order) == ("sata", CD_FIRST)
+    assert (spec.firmware, spec.tpm) == ("uefi-secure", True)
     assert (spec.board_serial, spec.product_uuid) == ("BOARD 7", "3b7a9d62-51d0-4d0e-8e5b-2a7c9b40d002")
 
 
@@ -96,6 +99,7 @@ def test_an_identity_that_is_given_is_every_machines_of_the_group(given: str) ->
         ("{disks: [{rotational: false}]}", "cannot say that it is an SSD"),
         ("{disks: [{bus: nvme, rotational: true}]}", "does not rotate"),
         ("{disks: [{bus: floppy}]}", "Input should be"),
+        ("{firmware: openfirmware}", "Input should be"),
         ("{disks: [{bus: scsi, wwn: '5000'}]}", "should match pattern"),
         ("{disks: [{serial: 'a,b'}]}", "should match pattern"),
         ("{nics: [{mac: '52:54:00'}]}", "should match pattern"),

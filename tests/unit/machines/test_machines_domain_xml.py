@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from labsim.machines.driver import CD_FIRST, DISK_FIRST, BootSource, DiskSpec, MachineSpec, NicSpec
+from labsim.machines.driver import CD_FIRST, DISK_FIRST, BootSource, DiskSpec, Firmware, MachineSpec, NicSpec
 from labsim.machines.libvirt import domain_xml as xml
 from labsim.machines.libvirt.devices import CD_ALIAS, DISK_ALIAS
 
@@ -27,7 +27,8 @@ SPEC = MachineSpec(
 
 def rendered(spec: MachineSpec = SPEC, *, accelerated: bool = False) -> str:
     disks = [Path(f"/labs/one/{disk.name}.raw") for disk in spec.disks]
-    return xml.domain_xml(spec, lab="one-1234", disks=disks, console=Path("/labs/one/console"), accelerated=accelerated)
+    console, nvram = Path("/labs/one/console"), Path("/labs/one/nvram.fd")
+    return xml.domain_xml(spec, lab="one-1234", disks=disks, console=console, nvram=nvram, accelerated=accelerated)
 
 
 def orders(definition: str) -> dict[str, str]:
@@ -75,6 +76,17 @@ def test_kvm_and_uefi_are_used_where_they_are_asked_for() -> None:
     assert root.attrib["type"] == "kvm"
     assert root.find("./features/tcg") is None
     assert root.find("os").attrib["firmware"] == "efi"  # type: ignore[union-attr]
+    assert root.findtext("./os/nvram") == "/labs/one/nvram.fd", "among the machine's own files, which go with it"
+    assert root.find("./devices/tpm") is None
+
+
+@pytest.mark.parametrize(("firmware", "enforced"), [("uefi", "no"), ("uefi-secure", "yes")])
+def test_secure_boot_is_a_feature_of_the_firmware_that_is_chosen(firmware: Firmware, enforced: str) -> None:
+    root = ET.fromstring(rendered(dataclasses.replace(SPEC, firmware=firmware, tpm=True)))
+    features = {found.attrib["name"]: found.attrib["enabled"] for found in root.iterfind("./os/firmware/feature")}
+    assert features == {"secure-boot": enforced, "enrolled-keys": enforced}
+    assert (root.find("./features/smm") is not None) == (enforced == "yes")
+    assert root.find("./devices/tpm/backend").attrib == {"type": "emulator", "version": "2.0"}  # type: ignore[union-attr]
 
 
 def test_text_is_escaped() -> None:
