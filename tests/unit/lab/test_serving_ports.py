@@ -26,7 +26,15 @@ def test_a_published_port_that_somebody_else_has_ends_the_lab(tmp_path: Path) ->
         theirs.listen()
         port = theirs.getsockname()[1]
         lab.world.fabric.publish(
-            Endpoint(LOOPBACK, port, "ignition", "clusters/one", "none", "", shown.cert_pem, shown.key_pem)
+            Endpoint(
+                host=LOOPBACK,
+                port=port,
+                service="ignition",
+                owner="clusters/one",
+                serve="none",
+                certificate_pem=shown.cert_pem,
+                key_pem=shown.key_pem,
+            )
         )
         with pytest.raises(LabError, match=f"port {port} on {LOOPBACK} is in use"):
             lab.run_until(lambda: False, lab.now() + 1)
