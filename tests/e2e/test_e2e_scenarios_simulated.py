@@ -1,4 +1,4 @@
-"""Every shipped scenario passes on simulated machines, with more than one interleaving."""
+"""Every shipped scenario passes on simulated machines, with more than one interleaving, and with late watches too."""
 
 from __future__ import annotations
 
@@ -38,13 +38,27 @@ def run(path: Path, folder: Path, seed: str) -> tuple[RunResult, list[Any]]:
     return result, failures
 
 
-@pytest.mark.parametrize("seed", ["1", "2", "3"])
-@pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
-def test_a_shipped_scenario_passes(path: Path, seed: str, tmp_path: Path) -> None:
-    result, failures = run(path, tmp_path, seed)
+def must_pass(path: Path, folder: Path, seed: str) -> None:
+    result, failures = run(path, folder, seed)
     problems = [f"{step.title}: {step.message}\n{step.page}" for step in result.steps if step.message]
     problems += [f"{violation.invariant}: {violation.message}" for violation in result.violations]
     assert result.verdict is Verdict.PASSED, "\n".join(problems)
     assert failures == []
-    judgement = judge(tmp_path / "run")
+    judgement = judge(folder / "run")
     assert (judgement.verdict, judgement.problems) == ("passed", ()), "the history leads to what is there"
+
+
+@pytest.mark.parametrize("seed", ["1", "2", "3"])
+@pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
+def test_a_shipped_scenario_passes(path: Path, seed: str, tmp_path: Path) -> None:
+    must_pass(path, tmp_path, seed)
+
+
+@pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
+def test_a_shipped_scenario_passes_while_the_components_watches_overtake_each_other(path: Path, tmp_path: Path) -> None:
+    text = path.read_text()
+    assert text.count("\n  steps:\n") == 1
+    fault = "    - hubFault: {fault: reorder, by: 5s, program: labsim/*}\n"
+    reordered = tmp_path / path.name
+    reordered.write_text(text.replace("\n  steps:\n", f"\n  steps:\n{fault}"))
+    must_pass(reordered, tmp_path, "1")
