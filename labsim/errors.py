@@ -58,6 +58,14 @@ class LabError(LabsimError):
     exit_code = ExitCode.LAB_FAILED
 
 
+class LabStopped(LabError):
+    """A lab's process cannot go on. What the lab has made and kept stays."""
+
+    def __init__(self, lab: str, message: str, hint: str) -> None:
+        again = f"labsim restart {lab} goes on with it, labsim down {lab} removes it"
+        super().__init__(f"lab {lab!r} has stopped: {message}", hint=f"{hint}; {again}" if hint else again)
+
+
 class CheckFailed(LabsimError):
     """An expectation or invariant of a scenario does not hold."""
 

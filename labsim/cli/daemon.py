@@ -11,13 +11,13 @@ import orjson
 from labsim.cli.background import report
 from labsim.cli.log import log_to_stderr
 from labsim.cli.outcome import carried_out
-from labsim.errors import ExitCode, LabsimError
+from labsim.errors import ExitCode, LabError, LabsimError, LabStopped
 from labsim.lab.folder import LabFolder
 from labsim.lab.interruption import interrupt_once
 
 
 def main(arguments: list[str]) -> int:
-    """up|run and a JSON object."""
+    """up|restart|run and a JSON object."""
     verb, options = arguments[0], orjson.loads(arguments[1])
     interrupt_once()
     log_to_stderr()
@@ -26,7 +26,9 @@ def main(arguments: list[str]) -> int:
 
 def _carry(verb: str, options: dict[str, Any]) -> int:
     try:
-        return _run(options) if verb == "run" else _up(options)
+        return _VERBS[verb](options)
+    except LabStopped:  # long after it came up: for the log
+        raise
     except LabsimError as error:
         report({"ok": False, "message": error.message, "hint": error.hint, "exit_code": int(error.exit_code)})
         return int(error.exit_code)
@@ -38,16 +40,24 @@ def _carry(verb: str, options: dict[str, Any]) -> int:
         return int(ExitCode.LAB_FAILED)
 
 
-def _up(options: dict[str, Any]) -> int:
+def _up(options: dict[str, Any], *, again: bool = False) -> int:
     from labsim.lab.daemon import serve_lab
     from labsim.lab.hub_choice import HubChoice
     from labsim.lab.up_choice import UpChoice
     from labsim.model.scenario import load_scenario
 
     folder = LabFolder(Path(options.pop("folder")))
-    scenario = load_scenario(Path(options.pop("scenario")))
     choice = UpChoice(**{**options, "hub": HubChoice(**options["hub"])})
-    return serve_lab(folder, scenario, choice, ready=lambda: report({"ok": True}, folder.log))
+    return serve_lab(
+        folder, load_scenario(folder.scenario), choice, ready=lambda: report({"ok": True}, folder.log), again=again
+    )
+
+
+def _restart(options: dict[str, Any]) -> int:
+    chosen = LabFolder(Path(options["folder"])).facts().get("choice")
+    if not isinstance(chosen, dict):
+        raise LabError("the lab's folder does not say how it was made", hint="labsim down removes it")
+    return _up({**chosen, **options}, again=True)
 
 
 def _run(options: dict[str, Any]) -> int:
@@ -62,6 +72,8 @@ def _run(options: dict[str, Any]) -> int:
     choice = RunChoice(**{**options, "hub": HubChoice(**options["hub"])})
     return run_and_keep(path, load_scenario(path), choice, directory, TerminalProgress(), folder)
 
+
+_VERBS = {"run": _run, "up": _up, "restart": _restart}
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

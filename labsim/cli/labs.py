@@ -6,17 +6,20 @@ import dataclasses
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from labsim.cli import background
 from labsim.cli.output import Format, print_document, print_rows, print_table, talk
 from labsim.edge_time import monotonic_s, wait_s
-from labsim.errors import ExitCode, LabError, LabsimError, UsageError, refused_by_system, system_errors
+from labsim.errors import ExitCode, LabError, LabsimError, LabStopped, UsageError, refused_by_system, system_errors
 from labsim.hub.role import Role
 from labsim.lab.control import ask
 from labsim.lab.external import start_lines
 from labsim.lab.folder import LAB_FOLDER, LEDGER, LabFolder, known_labs, labs_root
 from labsim.lab.up_choice import UpChoice
+
+if TYPE_CHECKING:
+    from labsim.model.scenario import Scenario
 
 UP_WITHIN_S = 120.0
 DOWN_WITHIN_S = 60.0
@@ -37,26 +40,37 @@ def up_lab(file: Path, *, name: str, choice: UpChoice, foreground: bool) -> int:
     folder.must_be_new()
     folder.make()
     try:
+        with system_errors(f"writing {folder.scenario}"):
+            folder.scenario.write_bytes(file.read_bytes())
         if foreground:
-            from labsim.lab.daemon import serve_lab
-
-            return serve_lab(folder, scenario, choice, ready=lambda: _say_up(folder, choice))
+            return _serve_here(folder, scenario, choice)
         with system_errors(f"writing {folder.log}"), folder.log.open("wb") as log:
-            arguments = {**dataclasses.asdict(choice), "folder": str(folder.path), "scenario": str(file.resolve())}
+            arguments = {**dataclasses.asdict(choice), "folder": str(folder.path)}
             background.start("up", arguments, within_s=UP_WITHIN_S, stderr=log)
+    except LabStopped:
+        raise
     except BaseException:
         down_one(folder)
         raise
-    finally:
-        if foreground:
-            down_one(folder)
-    _say_up(folder, choice)
+    say_up(folder)
     sys.stdout.write(f"{folder.name}\n")
     return int(ExitCode.PASSED)
 
 
-def _say_up(folder: LabFolder, choice: UpChoice) -> None:
-    talk(f"lab {folder.name} is up: {folder.facts()['url']}, {choice.machines} machines, time x{choice.speed:g}")
+def _serve_here(folder: LabFolder, scenario: Scenario, choice: UpChoice) -> int:
+    """Serve the lab in this process; at its end it is removed, unless it is left for another one."""
+    from labsim.lab.daemon import serve_lab
+
+    code = serve_lab(folder, scenario, choice, ready=lambda: say_up(folder))
+    if folder.facts().get("state") != "left":
+        down_one(folder)
+    return code
+
+
+def say_up(folder: LabFolder) -> None:
+    """Tell a person that a lab is up, and what to do with it."""
+    facts = folder.facts()
+    talk(f"lab {folder.name} is up: {facts['url']}, {facts['machines']} machines, time x{facts['speed']:g}")
     talk(f"  export KUBECONFIG={folder.kubeconfig}")
     talk(f"  labsim boot '*' --lab {folder.name}")
     for line in start_lines(folder.facts().get("external", ()), folder.kubeconfig):
@@ -82,7 +96,7 @@ def down_labs(name: str, *, every: bool) -> int:
         return int(ExitCode.PASSED)
     if every:
         return _down_every(labs)
-    folder = _one(name)
+    folder = one_lab(name)
     down_one(folder)
     talk(f"lab {folder.name} is down")
     return int(ExitCode.PASSED)
@@ -127,6 +141,12 @@ def _end_process(folder: LabFolder) -> None:
         ask(folder.socket, {"verb": "down"}, DOWN_WITHIN_S)
     except LabError:
         os.kill(pid, 15)
+    wait_for_end(folder)
+
+
+def wait_for_end(folder: LabFolder) -> None:
+    """Wait until the lab's process has ended. Raises LabError where it does not."""
+    pid = folder.facts().get("pid")
     deadline_s = monotonic_s() + DOWN_WITHIN_S
     while folder.is_running() and monotonic_s() < deadline_s:
         wait_s(0.02)
@@ -148,17 +168,20 @@ def down_run(directory: Path) -> None:
 
 def ask_lab(name: str, command: dict[str, Any]) -> Any:
     """Send a command to a running lab."""
-    folder = _one(name)
+    folder = one_lab(name)
     if not folder.is_running():
         hint = f"labsim down {folder.name} removes what it left"
-        raise LabError(f"the process of lab {folder.name!r} is gone", hint=hint)
+        if folder.can_restart():
+            hint = f"labsim restart {folder.name} goes on with it, {hint}"
+        problem = folder.facts().get("problem")
+        raise LabError(f"the process of lab {folder.name!r} is gone" + (f": {problem}" if problem else ""), hint=hint)
     return ask(folder.socket, command)
 
 
 def show_status(name: str, output: str) -> int:
     """One lab's machines and agents; without a name and with several labs, the labs."""
     if output == KUBECONFIG:
-        sys.stdout.write(f"{_one(name).kubeconfig}\n")
+        sys.stdout.write(f"{one_lab(name).kubeconfig}\n")
         return int(ExitCode.PASSED)
     form = _status_format(output)
     labs = known_labs(labs_root())
@@ -175,7 +198,7 @@ def show_status(name: str, output: str) -> int:
 
 def print_kubeconfig(name: str, role: Role) -> None:
     """Print how to reach a running lab's hub with the rights of a role. LabError where the lab has no such user."""
-    folder = _one(name)
+    folder = one_lab(name)
     path = folder.kubeconfig if role is Role.ADMINISTRATOR else folder.reader_kubeconfig
     try:
         sys.stdout.write(path.read_text())
@@ -199,7 +222,7 @@ def _lab_row(folder: LabFolder) -> dict[str, Any]:
     facts = folder.facts()
     return {
         "name": folder.name,
-        "state": "up" if folder.is_running() else "dead",
+        "state": "up" if folder.is_running() else "dead (can restart)" if folder.can_restart() else "dead",
         "url": facts.get("url", ""),
         "machines": facts.get("machines", ""),
         "folder": str(folder.path),
@@ -223,7 +246,8 @@ def show_objects(lab: str, kind: str, name: str, form: Format) -> int:
     return int(ExitCode.PASSED)
 
 
-def _one(name: str) -> LabFolder:
+def one_lab(name: str) -> LabFolder:
+    """The lab of that name; without one, the only lab there is. UsageError where there is none such."""
     labs = known_labs(labs_root())
     if name:
         found = [folder for folder in labs if folder.name == name]

@@ -157,6 +157,16 @@ def down(
 
 
 @app.command()
+def restart(
+    name: Annotated[str, typer.Argument(help="The lab's name; needed only where there are several.")] = "",
+) -> None:
+    """Go on with a lab whose process was killed or has failed; one that is up is restarted."""
+    from labsim.cli.restart import restart_lab
+
+    raise typer.Exit(restart_lab(name))
+
+
+@app.command()
 def leaks(output: Output = Format.TABLE) -> None:
     """What labs have on this host, running or dead, and how to remove it; exit 0 only if there is nothing."""
     from labsim.cli.leaks import show_leaks

@@ -96,6 +96,11 @@ class TaskScheduler:
         """Whether every task has ended."""
         return not self._jobs
 
+    @property
+    def is_alone(self) -> bool:
+        """Whether there is one task only."""
+        return len(self._jobs) == 1
+
     def start(self, task: Task[Any], name: str) -> Job:
         """Begin a task; it runs up to its first effect that is not answered at once."""
         job = self._add(task, name)

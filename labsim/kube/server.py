@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
@@ -31,21 +31,31 @@ from labsim.kube.services import ServiceNetwork
 from labsim.kube.store import Revision, Store
 from labsim.kube.users import ADMIN, User
 from labsim.kube.writes import METADATA_BYTES, QUIETLY, AdmissionHook, WriteOptions, WritePath, write_options
-from labsim.model.kinds import CUSTOM_RESOURCE_DEFINITION, NAMESPACE, Kind
+from labsim.model.kinds import CUSTOM_RESOURCE_DEFINITION, NAMESPACE, SERVICE, Kind
 from labsim.model.objects import Object, dig, thaw
 
 Objects = list[Object]
+Tell = Callable[[Callable[[], None]], None]
 Warnings = list[str]
 Texts = list[bytes]
 FIRST_NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
+
+
+class Kept(Protocol):
+    """What an API server has left behind. `life`: tells the names and uids that are drawn from now on from those
+    before."""
+
+    life: str
+
+    def restore(self, store: Store) -> None: ...
 
 
 class ApiServer:
     """One API server: its store, the kinds that it serves, and the rules of writing.
 
     port_is_free: whether a node port may be handed out. conversions: what the conversion webhooks of definitions, by
-    name, would answer. `admission` holds hooks (kind, old, new, operation, user) that
-    raise ApiError to refuse a write.
+    name, would answer. kept: what a server before this one held, instead of the definitions and namespaces that a new
+    one begins with. `admission` holds hooks (kind, old, new, operation, user) that raise ApiError to refuse a write.
     """
 
     def __init__(
@@ -57,12 +67,20 @@ class ApiServer:
         crds: Iterable[Object] = (),
         conversions: Conversions | None = None,
         port_is_free: Callable[[int], bool] = bool,  # any port but 0
+        kept: Kept | None = None,
     ) -> None:
         self.name = name
         self.store = Store()
         self.registry = Registry(conversions)
+        # Tells clients outside the process what has happened, once it is kept on a disk; None tells them at once.
+        self.tell: Tell | None = None
         self._clock = clock
-        self._writes = WritePath(self.store, clock, entropy, ServiceNetwork(entropy, port_is_free))
+        services = ServiceNetwork(entropy, port_is_free)
+        chance = entropy if kept is None else entropy.child(kept.life)
+        self._writes = WritePath(self.store, clock, chance, services)
+        if kept is not None:
+            self._restore(kept, services)
+            return
         for crd in crds:
             self._install(crd)
         for namespace in FIRST_NAMESPACES:
@@ -474,6 +492,16 @@ class ApiServer:
         return scale_shown(served, changed)
 
     # -- definitions -------------------------------------------------------------------------------------------------
+
+    def _restore(self, kept: Kept, services: ServiceNetwork) -> None:
+        kept.restore(self.store)
+        definitions = [entry.object for entry in self.store.list(CUSTOM_RESOURCE_DEFINITION)]
+        for crd in sorted(definitions, key=lambda crd: int(crd["metadata"]["resourceVersion"])):
+            if is_established(crd):
+                changed = crd["metadata"].get("generation", 1) > 1
+                self.registry.serve(crd, int(crd["metadata"]["resourceVersion"]) if changed else 0)
+        for entry in self.store.list(SERVICE):
+            services.restore(entry.object)
 
     def _install(self, crd: Object) -> None:
         """A definition that is there from the start: served at once, as one that was accepted long ago."""

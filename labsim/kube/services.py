@@ -80,6 +80,13 @@ class ServiceNetwork:
             if port.get("nodePort"):
                 self._ports[port["nodePort"]] = owner
 
+    def restore(self, service: Object) -> None:
+        """A Service that was stored by a server before this one: what it has is its own."""
+        self.keep(service, None)
+        for port in service["spec"].get("ports") or ():
+            if port.get("nodePort"):
+                self._port_is_free(port["nodePort"])
+
     def forget(self, service: Object) -> None:
         """The Service in this state is gone: what it held is free."""
         self._addresses.pop(dig(service, "spec", "clusterIP", default=""), None)

@@ -214,6 +214,20 @@ class Store:
         self._commit(made, previous, shared=True)
         return made
 
+    def restore(self, kind: Kind, obj: Object, *, deleted: bool = False) -> None:
+        """Repeat a change that a store before this one made; the object has the revision that it got there."""
+        self.revision = int(obj["metadata"]["resourceVersion"]) - 1
+        if deleted:
+            self.remove(kind, obj)
+        else:
+            self.put(kind, obj)
+
+    def begin_at(self, revision: int) -> None:
+        """This is the present revision, and nothing is known of how it came to be: earlier watches begin anew."""
+        self.revision = revision
+        self._log.clear()
+        self._log_bytes = 0
+
     def kinds(self) -> tuple[Kind, ...]:
         """The kinds of which there is an object."""
         return tuple(kind for kind, objects in self._objects.items() if objects)

@@ -106,6 +106,7 @@ class WatchStream:
         # Metadata is the same in every version, so what is selected by it need not be converted to be looked at.
         self._selects_by_metadata = all(path.startswith("metadata.") for path in _paths(options.fields))
         self._pending: collections.deque[bytes | None] = collections.deque()
+        self._untold: list[bytes | None] = []  # what the server may not tell yet
         self._wake: Callable[[], None] = _nobody
         self._ended = False
         self._table_begun = False
@@ -236,7 +237,7 @@ class WatchStream:
         lines = self._lines(revision)
         if not lines:
             return
-        if len(self._pending) + self.held >= PENDING_EVENTS_MAX:
+        if len(self._pending) + len(self._untold) + self.held >= PENDING_EVENTS_MAX:
             self._fail("the watch did not keep up with the changes", "it did not keep up")
             return
         for line in lines:
@@ -316,14 +317,24 @@ class WatchStream:
         else:
             self._gate.send(revision, line)
 
-    def _deliver(self, line: bytes) -> None:
-        self._pending.append(line)
+    def _deliver(self, line: bytes | None) -> None:
+        tell = self._server.tell
+        if tell is None:
+            self._pending.append(line)
+            self._wake()
+            return
+        self._untold.append(line)
+        if len(self._untold) == 1:
+            tell(self._told)
+
+    def _told(self) -> None:
+        self._pending.extend(self._untold)
+        self._untold.clear()
         self._wake()
 
     def _end(self, why: str) -> None:
         self._stop(why)
-        self._pending.append(None)
-        self._wake()
+        self._deliver(None)
 
     def _stop(self, why: str) -> None:
         self._ended = True

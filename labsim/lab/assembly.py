@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from labsim.controllers.agent_provider.component import AgentProvider
 from labsim.controllers.capi.component import Capi
 from labsim.controllers.cim.component import Cim
+from labsim.controllers.cim.kept_rows import RowsKeeper, restore_rows
 from labsim.controllers.cim.settings import CimSettings, HardwareMinimums
 from labsim.controllers.hypershift.component import HyperShift
 from labsim.controllers.hypershift.create_cluster import CreateClusterOptions, create_cluster_agent_objects
@@ -34,10 +35,13 @@ def add_components(lab: Lab) -> None:
     runs_kube_controllers = cluster_makes_pods if outside else "kubeControllers" in external
     hypershift = HyperShift(world.entropy, HyperShiftSettings(makes_pods=not cluster_makes_pods))
     cim = Cim(world.entropy, cim_settings(lab))
+    kept = lab.options.kept
+    if cim.name not in external:
+        _keep_rows(lab, cim)
     played: tuple[Component, ...] = (
         KubeControllers(on_hub=not runs_kube_controllers),
         cim,
-        Capi(world.entropy),
+        Capi(world.entropy, "" if kept is None else kept.life),
         AgentProvider(world.entropy),
         hypershift,
         Importer(),
@@ -49,6 +53,17 @@ def add_components(lab: Lab) -> None:
         world.hosted_authentication = hypershift.hosted_authentication
     if cim.name not in external:
         _serve_cim(lab, cim)
+
+
+def _keep_rows(lab: Lab, cim: Cim) -> None:
+    """CIM's database goes on from what was kept, and is kept itself."""
+    kept, durability = lab.options.kept, lab.options.durability
+    if kept is not None:
+        restore_rows(cim.database, kept.cim, kept.life)
+        kept.cim.clear()
+    if durability is not None:
+        rows = RowsKeeper(cim.database, durability.changed)
+        durability.keep("cim", rows.everything, rows.take)
 
 
 def _serve_cim(lab: Lab, cim: Cim) -> None:

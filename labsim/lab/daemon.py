@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import fnmatch
 import logging
 import os
 from collections.abc import Callable
 from typing import Any
 
-from labsim.errors import ExitCode, LabError, NothingSelected, UsageError, system_errors
+from labsim.errors import ExitCode, LabError, LabsimError, LabStopped, NothingSelected, UsageError, system_errors
 from labsim.hub.role import Role
 from labsim.lab.control import ControlSocket
 from labsim.lab.dns import hosted_kubeconfig, names_of
 from labsim.lab.external import tell_of_external
 from labsim.lab.folder import LabFolder, process_started
+from labsim.lab.hub_choice import OUR_OWN
 from labsim.lab.interruption import uninterrupted
 from labsim.lab.lab import Lab
 from labsim.lab.lab_request import LabRequest
+from labsim.lab.lab_state import LabState
 from labsim.lab.opening import OpenLab
 from labsim.lab.sizes import sizes_of
 from labsim.lab.up_choice import UpChoice
@@ -31,15 +35,55 @@ FOREVER_S = 100 * 365 * 86_400.0
 COMMAND_WITHIN_S = 300.0
 
 
-def serve_lab(folder: LabFolder, scenario: Scenario, choice: UpChoice, *, ready: Callable[[], None]) -> int:
-    """Make the lab, answer commands until one says `down`, and remove it at the end."""
-    facts = {"scenario": scenario.metadata.name, "machines": choice.machines, "speed": choice.speed}
-    folder.write_facts({**facts, "state": "starting", **_process()})
-    with _open(folder, scenario, choice) as opened:
-        opened.lab.make()
-        tell_of_external(opened.lab, folder.kubeconfig, log.warning)
-        answer_commands(folder, opened, facts, ready=ready)
+def serve_lab(
+    folder: LabFolder, scenario: Scenario, choice: UpChoice, *, ready: Callable[[], None], again: bool = False
+) -> int:
+    """Make the lab, answer commands until one says `down`, and remove it at the end. again: an earlier process has made
+    it, and this one goes on."""
+    facts = {
+        "scenario": scenario.metadata.name,
+        "machines": choice.machines,
+        "speed": choice.speed,
+        "choice": dataclasses.asdict(choice),
+    }
+    state = LabState(folder.path, again=again) if choice.hub.hub == OUR_OWN.hub else None
+    try:
+        folder.write_facts({**facts, "state": "starting", **_process()})
+        with _open(folder, scenario, choice, state) as opened:
+            opened.stays = again  # what could not be brought back is not removed for that
+            if again:
+                opened.lab.resume()
+            else:
+                opened.lab.make()
+            if state is not None:
+                state.begin()
+            tell_of_external(opened.lab, folder.kubeconfig, log.warning)
+            _answer_until_down(folder, opened, facts, ready)
+    finally:
+        if state is not None:
+            state.close()
     return int(ExitCode.PASSED)
+
+
+def _answer_until_down(folder: LabFolder, opened: OpenLab, facts: dict[str, Any], ready: Callable[[], None]) -> None:
+    """Answer commands. What ends the process by a fault leaves a lab that is kept on a disk as it is."""
+
+    def is_up() -> None:
+        opened.stays = opened.is_kept
+        ready()
+
+    try:
+        answer_commands(folder, opened, facts, ready=is_up)
+    except Exception as error:
+        if not opened.stays:
+            raise
+        message = error.message if isinstance(error, LabsimError) else f"{type(error).__name__}: {error}"
+        with contextlib.suppress(LabError):  # the disk may be full
+            folder.write_facts({**folder.facts(), "state": "failed", "problem": message})
+        raise LabStopped(folder.name, message, getattr(error, "hint", "")) from error
+    opened.stays = opened.is_left
+    if opened.is_left:
+        folder.write_facts({**folder.facts(), "state": "left"})
 
 
 def answer_commands(folder: LabFolder, opened: OpenLab, facts: dict[str, Any], *, ready: Callable[[], None]) -> None:
@@ -50,7 +94,7 @@ def answer_commands(folder: LabFolder, opened: OpenLab, facts: dict[str, Any], *
     if opened.write_hub_kubeconfig is None:
         opened.serving.write_kubeconfig(folder.reader_kubeconfig, Role.READER)
     with system_errors(f"making {folder.socket}"):
-        control = ControlSocket(folder.socket, lambda command: _carry(opened.lab, command))
+        control = ControlSocket(folder.socket, lambda command: _carry(opened, command))
     try:
         external = opened.lab.spec.hub.components.external()
         folder.write_facts({**facts, **_process(), "state": "up", "url": opened.hub_url, "external": external})
@@ -68,8 +112,7 @@ def _process() -> dict[str, Any]:
     return {"pid": os.getpid(), "process_started": process_started(os.getpid())}
 
 
-def _open(folder: LabFolder, scenario: Scenario, choice: UpChoice) -> OpenLab:
-    from labsim.lab.hub_choice import OUR_OWN
+def _open(folder: LabFolder, scenario: Scenario, choice: UpChoice, state: LabState | None) -> OpenLab:
     from labsim.lab.opening import open_on_cluster
     from labsim.lab.virtual_machines import open_with_machines
 
@@ -85,13 +128,16 @@ def _open(folder: LabFolder, scenario: Scenario, choice: UpChoice) -> OpenLab:
         port=choice.port,
         talk=log.info,
         hub=hub,
+        state=state,
     )
     return (open_on_cluster if hub.hub != OUR_OWN.hub else open_with_machines)(spec, request)
 
 
-def _carry(lab: Lab, command: dict[str, Any]) -> Any:
+def _carry(opened: OpenLab, command: dict[str, Any]) -> Any:
     """Carry out a command of another process on the world's thread, and wait for it."""
-    if command.get("verb") == "down":
+    lab = opened.lab
+    if command.get("verb") in ("down", "leave"):
+        opened.is_left = command["verb"] == "leave" and opened.is_kept
         lab.world.stop()
         return []
     return lab.world.post(lambda: _on_world(lab, command)).result(COMMAND_WITHIN_S)

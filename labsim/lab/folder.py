@@ -21,6 +21,8 @@ READER_KUBECONFIG = "kubeconfig-reader"
 LOG = "lab.log"
 CACHE_LIMIT = "LABSIM_CACHE_LIMIT"
 DEFAULT_CACHE_LIMIT_BYTES = 20 << 30
+STATE = "state.log"
+SCENARIO = "scenario.yaml"
 
 
 def labs_root(environment: dict[str, str] | None = None) -> Path:
@@ -76,6 +78,11 @@ class LabFolder:
     def log(self) -> Path:
         return self.path / LOG
 
+    @property
+    def scenario(self) -> Path:
+        """The file that the lab was made from, as it was then."""
+        return self.path / SCENARIO
+
     def make(self) -> None:
         """Make the folder, readable by its user alone."""
         try:
@@ -104,8 +111,14 @@ class LabFolder:
             hint = f"labsim down {self.name}, or choose another name"
             raise LabError(f"lab {self.name!r} is up already", hint=hint)
         if self.path.exists():
-            hint = f"labsim down {self.name}"
+            hint = f"labsim down {self.name} removes it"
+            if self.can_restart():
+                hint = f"labsim restart {self.name} goes on with it, {hint}"
             raise LabError(f"lab {self.name!r} was left behind by a process that is gone", hint=hint)
+
+    def can_restart(self) -> bool:
+        """Whether a process that is gone has kept the lab's state."""
+        return (self.path / STATE).is_file() and self.scenario.is_file()
 
     def write_facts(self, facts: dict[str, Any]) -> None:
         """Replace lab.json, whole or not at all."""

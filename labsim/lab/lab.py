@@ -39,6 +39,7 @@ from labsim.model.kinds import (
 from labsim.model.machine_group import MachineGroup
 from labsim.model.objects import Object, name_of
 from labsim.model.scenario import CreateHostedClusterStep, InfraEnvSpec, LabSpec
+from labsim.world.durability import Durability, KeptState
 from labsim.world.pace import Pace
 from labsim.world.world import World
 
@@ -75,6 +76,9 @@ class LabOptions:
     hub: OutsideHub | None = None  # a cluster that is the hub, instead of the world's own
     identity: str = ""  # what tells this lab's machines from those of every other lab on their hypervisor
     talk: Callable[[str], None] = silent
+    began_s: float = VIRTUAL_EPOCH_S  # when in-world time and this host's were the same
+    durability: Durability | None = None  # keeps the state on a disk
+    kept: KeptState | None = None  # of an earlier process, to go on from
 
     @classmethod
     def of(cls, request: LabRequest) -> LabOptions:
@@ -103,6 +107,8 @@ class Lab:
             start_s=options.start_s,
             history=lambda now: History(now, options.history, contents=options.history_contents),
             port_is_free=options.port_is_free,
+            durability=options.durability,
+            kept=options.kept,
             remote=options.hub.connect if options.hub else None,
         )
         self.entropy: Entropy = self.world.entropy.child("lab")
@@ -124,6 +130,17 @@ class Lab:
 
     def make(self) -> None:
         """Create what the specification names: namespaces, pull secrets, InfraEnvs, machines (off)."""
+        self._make_objects()
+        self._make_machines()
+
+    def resume(self) -> None:
+        """Go on with what an earlier process has kept: the objects are there, and machines are what they were."""
+        self._make_machines()
+        if self.options.kept is not None and isinstance(self.driver, SimulatedDriver):
+            self.driver.resume(self.options.kept.machines)
+            self.options.kept.machines.clear()
+
+    def _make_objects(self) -> None:
         name = self.options.name
         with self.acting("lab"):
             if not any(objects.is_default_class(present) for present in self.hub.list(STORAGE_CLASS)):
@@ -135,6 +152,8 @@ class Lab:
                 self.hub.ensure(objects.namespace(namespace, name), NAMESPACE)
                 self.hub.ensure(objects.pull_secret(namespace, secret, name), SECRET)
                 self.hub.ensure(objects.infra_env(infra_env, namespace, name, self.ssh_public_key()), INFRA_ENV)
+
+    def _make_machines(self) -> None:
         for group in self.spec.machines:
             infra_env = next(entry for entry in self.spec.infra_envs if entry.name == group.infra_env)
             for machine in group.machine_names():
@@ -149,6 +168,11 @@ class Lab:
         for machine in sorted(self.driver.names()):
             self.driver.remove(machine)
         self.driver.close()
+
+    def leave(self) -> None:
+        """Let go of the machines, which stay as they are."""
+        if not isinstance(self.driver, SimulatedDriver):  # those live in the log
+            self.driver.close()
 
     def acting(self, who: str) -> Any:
         """A block whose writes are written down as `who`'s."""
@@ -272,13 +296,18 @@ class Lab:
     # -- machines in the process -------------------------------------------------------------------------------------
 
     def _simulated_driver(self) -> SimulatedDriver:
-        return SimulatedDriver(
+        durability = self.options.durability
+        driver = SimulatedDriver(
             scheduler=self.world.queue,
             entropy=self.world.entropy,
             transport=MachineTraffic(self.world, self.options.addresses.all_of_hub).carry,
             resolve=self.world.fabric.zone.resolve,
             observe=self._machine_event,
+            tell=None if durability is None else durability.add,
         )
+        if durability is not None:
+            durability.keep("machines", driver.everything)
+        return driver
 
     def _machine_event(self, machine: str, what: str, fields: dict[str, Any]) -> None:
         self.world.changes += 1

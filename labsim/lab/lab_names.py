@@ -28,6 +28,10 @@ class LabNames:
         self._balanced: dict[str, tuple[str, ...]] = {}  # clusters whose API server has a load balancer
         self._zone.put(HUB_OWNER, HUB_DOMAIN, self._addresses.hub_records(self._stack))
         self._zone.leave_out(lab.spec.dns.missing)
+        if lab.options.kept is not None and lab.world.hub_in_process is not None:
+            for kind in (HOSTED_CLUSTER, SERVICE):
+                for entry in lab.world.hub_in_process.store.list(kind):
+                    self._heard(entry)
         lab.world.hub_server.subscribe(self._heard)
 
     def _heard(self, revision: Revision) -> None:

@@ -9,6 +9,7 @@ from typing import IO
 
 from labsim.lab.folder import LEDGER
 from labsim.lab.hub_choice import OUR_OWN, HubChoice
+from labsim.lab.lab_state import LabState
 from labsim.lab.sizes import Sizes
 
 
@@ -24,6 +25,7 @@ class LabRequest:
     `libvirt`. speed: in-world seconds in a real one; 0 is virtual time, or the default of what cannot have it.
     connect: the hypervisor's URI, "" for the user's own session. port: of the hub, 0 for any that is free.
     history: where its lines go, with the objects' contents or only their digests. talk: told what is being done.
+    state: keeps the lab's state on a disk.
     """
 
     name: str
@@ -39,6 +41,7 @@ class LabRequest:
     history_contents: bool = True
     talk: Callable[[str], None] = silent
     hub: HubChoice = OUR_OWN
+    state: LabState | None = None
 
     @property
     def ledger(self) -> Path:

@@ -36,7 +36,14 @@ class OpenLab:
         self.node_ports = node_ports  # of a lab that will be served
         self.hub_url = "" if serving is None else serving.url
         self.write_hub_kubeconfig: Callable[[Path], None] | None = None  # of a hub that is a cluster
+        self.stays = False  # closing leaves what was made, for a later process of the lab
+        self.is_left = False  # somebody has asked for that
         self._closers = closers or []
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the lab's state is on a disk, so that a later process can go on with it."""
+        return self.lab.world.durability is not None
 
     def write_kubeconfig(self, path: Path) -> None:
         """Write how to reach the lab's hub. Raises LabError where nothing outside the process can."""
@@ -74,7 +81,7 @@ class OpenLab:
     def close(self) -> None:
         """Remove everything that was made, in reverse order; the first error is raised at the end."""
         errors: list[Exception] = []
-        for close in [*reversed(self._closers), self.lab.remove]:
+        for close in [*reversed(self._closers), self.lab.leave if self.stays else self.lab.remove]:
             try:
                 close()
             except Exception as error:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import threading
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -39,12 +41,23 @@ class Serving:
     """The listeners of one lab. Made before the lab, because machines must know its port and its CA from the start.
 
     `hosts` are the addresses of this host at which machines look for the hub; the first of them is for people too.
+    kept: the `identity` of an earlier process, whose clients and machines must not notice that it is gone.
     """
 
-    def __init__(self, port: int = 0, hosts: Sequence[str] = (LOOPBACK,), node_ports: HeldPorts | None = None) -> None:
-        self.authority = HubAuthority()
-        self.admin_token, self.reader_token = new_token(), new_token()
+    def __init__(
+        self,
+        port: int = 0,
+        hosts: Sequence[str] = (LOOPBACK,),
+        node_ports: HeldPorts | None = None,
+        kept: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.authority = HubAuthority(kept=None if kept is None else (kept["key"], kept["ca"]))
+        self.admin_token: str = new_token() if kept is None else kept["adminToken"]
+        self.reader_token: str = new_token() if kept is None else kept["readerToken"]
+        self._account_key = os_random(32) if kept is None else bytes.fromhex(kept["accountKey"])
         self._lab: Lab | None = None
+        self._attaching = threading.Lock()
+        self._early: list[tuple[Any, Future[Any]]] = []  # calls that came before the lab, and who waits for them
         self._hub: KubeHttp | None = None
         self._audit = AuditHeaders()
         self._hosts = tuple(hosts)
@@ -55,10 +68,11 @@ class Serving:
             [HUB_NAME, SERVICE_NAME, IMAGE_SERVICE_NAME, "localhost", *NODE_ADDRESSES, *hosts]
         )
         try:
-            self.port = self.edge.listen(self._hosts[0], port, self._handle, tls=identity, judges_size=True)
+            at = port if kept is None else kept["port"]
+            self.port = self.edge.listen(self._hosts[0], at, self._handle, tls=identity, judges_size=True)
             for host in self._hosts[1:]:
                 self.edge.listen(host, self.port, self._handle, tls=identity, judges_size=True)
-            self.name_server = NameServer(self._zone, self._hosts[0])
+            self.name_server = NameServer(self._zone, self._hosts[0], 0 if kept is None else kept["nameServerPort"])
         except BaseException:
             self.edge.close()
             raise
@@ -67,13 +81,29 @@ class Serving:
     def url(self) -> str:
         return f"https://{LOOPBACK}:{self.port}"
 
+    def identity(self) -> dict[str, Any]:
+        """Who this hub is and where: secrets, for the lab's own folder alone."""
+        return {
+            "key": self.authority.key_pem,
+            "ca": self.authority.ca_pem,
+            "adminToken": self.admin_token,
+            "readerToken": self.reader_token,
+            "accountKey": self._account_key.hex(),
+            "port": self.port,
+            "nameServerPort": self.name_server.port,
+        }
+
     def attach(self, lab: Lab) -> None:
         """Serve this lab: its hub, its CIM, and everything that its fabric publishes with a certificate."""
-        self._lab = lab
+        with self._attaching:
+            self._lab = lab
         lab.serving = self
+        for call, answer in self._early:
+            lab.world.post(call).add_done_callback(functools.partial(_pass_on, answer))
+        self._early.clear()
         if lab.world.hub_in_process is not None:
             hub = lab.world.hub_in_process
-            self._hub = KubeHttp(hub, authenticate=self._authenticate, account_key=os_random(32), seam=lab.clients)
+            self._hub = KubeHttp(hub, authenticate=self._authenticate, account_key=self._account_key, seam=lab.clients)
         lab.world.history.hide([self.admin_token, self.reader_token])
         lab.world.fabric.on_publish.append(self._published)
         lab.world.fabric.on_withdraw.append(self._withdrawn)
@@ -94,8 +124,12 @@ class Serving:
         return Zone() if self._lab is None else self._lab.world.fabric.zone
 
     def _submit(self, call: Any, /) -> Future[Any]:
-        if self._lab is None:
-            raise RuntimeError("the lab is not made yet")
+        """Run a call in the world; who comes before there is one waits for it."""
+        with self._attaching:
+            if self._lab is None:
+                early: Future[Any] = Future()
+                self._early.append((call, early))
+                return early
         return self._lab.world.post(call)
 
     def _handle(self, request: Request) -> Response | Future[Response]:
@@ -129,14 +163,17 @@ class Serving:
     def _answer(self, endpoint: Endpoint, request: Request) -> Future[Response]:
         outcome: Future[Response] = Future()
 
+        if self._lab is None:
+            return outcome
+        world = self._lab.world
+
         def done(value: Any, error: BaseException | None) -> None:
             if error is not None:
-                outcome.set_exception(error)
+                world.tell(lambda: outcome.set_exception(error))
             else:
-                outcome.set_result(value)
+                world.tell(lambda: outcome.set_result(value))
 
-        if self._lab is not None:
-            self._lab.world.answer(endpoint, request, done)
+        world.answer(endpoint, request, done)
         return outcome
 
     def _authenticate(self, request: Request) -> User | None:
@@ -202,3 +239,11 @@ def loopback_addresses(serving: Serving | None = None) -> Addresses:
         load_balancers=LOAD_BALANCERS,
         name_server=None if serving is None else (LOOPBACK, serving.name_server.port),
     )
+
+
+def _pass_on(answer: Future[Any], done: Future[Any]) -> None:
+    problem = done.exception()
+    if problem is not None:
+        answer.set_exception(problem)
+    else:
+        answer.set_result(done.result())

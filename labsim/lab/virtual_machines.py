@@ -67,8 +67,9 @@ def open_libvirt_lab(spec: LabSpec, request: LabRequest, outside: OutsideHub | N
         return LibvirtDriver(lab=request.name, folder=request.folder, journal=journal, uri=uri, talk=request.talk)
 
     def for_machines(options: LabOptions) -> LabOptions:
-        """Virtual machines see this host by another address, and are told how time passes."""
-        start_s = options.start_s
+        """Virtual machines see this host by another address, and are told how time passes, also while this is away."""
+        began_s = options.began_s
+        start_s = began_s + (real_s() - began_s) * request.speed
         return dataclasses.replace(
             options,
             addresses=Addresses(
@@ -79,7 +80,9 @@ def open_libvirt_lab(spec: LabSpec, request: LabRequest, outside: OutsideHub | N
             ),
             base_iso=base_iso,
             driver=make_driver,
-            pace_file=json.dumps({"real_epoch_s": start_s, "world_epoch_s": start_s, "speed": request.speed}),
+            pace=RealPace(start_s, request.speed),
+            start_s=start_s,
+            pace_file=json.dumps({"real_epoch_s": began_s, "world_epoch_s": began_s, "speed": request.speed}),
             identity=lab_mark(request.name, request.folder),
         )
 
@@ -95,13 +98,19 @@ def open_paced_lab(
 ) -> OpenLab:
     """A lab whose hub is on a real socket, in real time multiplied by the speed that is asked for. adapt: what the
     machines need otherwise."""
-    serving = Serving(request.port, hosts_of(spec.dns.stack))
+    state = request.state
+    kept = None if state is None else state.kept
+    serving = Serving(request.port, hosts_of(spec.dns.stack), kept=None if state is None else state.serving)
     try:
-        start_s = real_s()
+        began_s = real_s() if state is None else state.began_s
+        start_s = began_s if kept is None else kept.now_s
         options = dataclasses.replace(
             LabOptions.of(request),
             pace=RealPace(start_s, request.speed),
             start_s=start_s,
+            began_s=began_s,
+            durability=None if state is None else state.durability(serving.identity(), began_s),
+            kept=kept,
             addresses=loopback_addresses(serving),
             port_is_free=serving.node_ports.hold,
             ca_pem=serving.authority.ca_pem,

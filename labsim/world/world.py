@@ -25,6 +25,7 @@ from labsim.kube.store import Revision
 from labsim.model.http import Request, Response
 from labsim.model.objects import Object
 from labsim.network.fabric import Endpoint, Fabric
+from labsim.world.durability import KEPT_WITHIN_S, Durability, KeptState
 from labsim.world.hosted import HostedApi, HostedAuthenticationOf, kubeconfig_server
 from labsim.world.pace import Pace, VirtualPace
 
@@ -45,9 +46,15 @@ class World:
         history: Callable[[Callable[[], float]], History] = History,
         port_is_free: Callable[[int], bool] = lambda port: True,
         extra_crds: Iterable[Object] = (),
+        durability: Durability | None = None,
+        kept: KeptState | None = None,
         remote: Callable[[World], RemoteHub] | None = None,
     ) -> None:
-        """`remote` connects to a hub outside the process, which then takes the place of the world's own."""
+        """`remote` connects to a hub outside the process, which then takes the place of the world's own.
+
+        durability: keeps the state on a disk, from its `begin` on. kept: the state of an earlier process, to go on
+        from.
+        """
         self.entropy = Entropy(seed)
         self.pace: Pace = pace or VirtualPace()
         self.queue = EventQueue(start_s)
@@ -71,6 +78,7 @@ class World:
                 crds=[*hub_crds(), *extra_crds],
                 conversions=hub_conversions(),
                 port_is_free=port_is_free,
+                kept=None if kept is None else kept.store("hub"),
             )
         self.hosted: dict[str, HostedApi] = {}
         self.hosted_authentication: HostedAuthenticationOf = lambda owner: None
@@ -84,6 +92,13 @@ class World:
         )
         self._record_all("hub", self.hub_server)
         self.hub_server.subscribe(lambda revision: self._record("hub", revision))
+        self.durability = durability
+        if durability is not None:
+            durability.now = self.queue.now
+        if durability is not None and self.hub_in_process is not None:
+            durability.keep_store("hub", self.hub_in_process)
+        for owner in sorted(kept.stores) if kept is not None else ():
+            self._add_hosted(owner, kept)
 
     @property
     def hub(self) -> ApiServer:
@@ -108,7 +123,8 @@ class World:
         `done` is asked again whenever a store or a machine has changed.
         """
         seen = -1
-        is_virtual, inbox, run_next = self.pace.is_virtual, self._inbox, self.queue.run_next
+        inbox, run_next = self._inbox, self.queue.run_next
+        runs_freely = self.pace.is_virtual and self.durability is None
         while True:
             if self.changes != seen:
                 seen = self.changes
@@ -118,7 +134,7 @@ class World:
                 if self._trouble is not None:
                     raise self._trouble
                 return done()
-            if is_virtual and not inbox and run_next(deadline_s):
+            if runs_freely and not inbox and run_next(deadline_s):
                 continue
             if not self._advance(deadline_s):
                 return done()
@@ -129,6 +145,9 @@ class World:
 
     def _advance(self, deadline_s: float) -> bool:
         """Do the next thing; False when the deadline has come and nothing is due before it."""
+        if self.durability is not None and self.durability.is_due():
+            self.durability.keep_now()
+            return True
         if self._inbox:
             self._drain()
             return True
@@ -147,7 +166,7 @@ class World:
         wait_s = self.pace.real_wait_s(deadline_s if due_s is None else min(due_s, deadline_s))
         with self._arrived:
             if not self._inbox and wait_s > 0:
-                self._arrived.wait(min(wait_s, 0.25))
+                self._arrived.wait(min(wait_s, KEPT_WITHIN_S if self.durability is not None else 0.25))
         return True
 
     def stop(self) -> None:
@@ -171,9 +190,12 @@ class World:
             if not future.set_running_or_notify_cancel():
                 return
             try:
-                future.set_result(call())
+                result = call()
             except BaseException as error:
-                future.set_exception(error)
+                problem = error
+                self.tell(lambda: future.set_exception(problem))
+            else:
+                self.tell(lambda: future.set_result(result))
 
         with self._arrived:
             self._inbox.append(run)
@@ -181,8 +203,15 @@ class World:
         return future
 
     def _drain(self) -> None:
-        while self._inbox:
+        for _ in range(len(self._inbox)):  # what comes meanwhile is of the next round, and shares its sync
             self._inbox.popleft()()
+
+    def tell(self, call: Callable[[], None]) -> None:
+        """Tell somebody outside the process something, once what it rests on is kept."""
+        if self.durability is None:
+            call()
+        else:
+            self.durability.tell(call)
 
     # -- components and requests ------------------------------------------------------------------------------------
 
@@ -281,17 +310,29 @@ class World:
     def withdraw(self, effect: Withdraw) -> None:
         self.fabric.withdraw(effect.owner, effect.service)
         if effect.service == "" and self.hosted.pop(effect.owner, None) is not None:
+            if self.durability is not None:
+                self.durability.forget_store(effect.owner)
             self.history.record("forgotten", store=effect.owner)
 
     def _start_hosted(self, owner: str) -> HostedApi:
+        api = self._add_hosted(owner)
+        self.engine.hosted_cluster_started(owner, api.server)
+        return api
+
+    def _add_hosted(self, owner: str, kept: KeptState | None = None) -> HostedApi:
         server = ApiServer(
-            name=owner, clock=self.queue, entropy=self.entropy.child(f"hosted/{owner}"), crds=hosted_crds()
+            name=owner,
+            clock=self.queue,
+            entropy=self.entropy.child(f"hosted/{owner}"),
+            crds=hosted_crds(),
+            kept=None if kept is None else kept.store(owner),
         )
         api = HostedApi(owner, server, lambda: self.hosted_authentication(owner))
         self._record_all(owner, server)
         server.subscribe(lambda revision: self._record(owner, revision))
         self.hosted[owner] = api
-        self.engine.hosted_cluster_started(owner, server)
+        if self.durability is not None:
+            self.durability.keep_store(owner, server)
         return api
 
     def act(self, actor: str) -> str:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from labsim.lab.folder import LabFolder
-from labsim.lab.up_choice import UpChoice
 
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
@@ -58,10 +57,10 @@ def carry_out(command: dict[str, Any]) -> int:
 
     bootable.bootable_base_image = lambda *_, **__: Image  # type: ignore[assignment]  # no machine boots here
 
-    def interrupted(folder: LabFolder, choice: UpChoice) -> None:
+    def interrupted(folder: LabFolder) -> None:
         raise KeyboardInterrupt
 
-    labs._say_up = interrupted  # a lab that is up goes down again, in the same process
+    labs.say_up = interrupted  # a lab that is up goes down again, in the same process
     os.environ["XDG_STATE_HOME"] = command["state"]
     os.chdir(command["state"])
     sys.argv = ["labsim", *command["arguments"]]

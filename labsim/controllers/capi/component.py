@@ -18,12 +18,13 @@ class Capi:
 
     name = "capi"
 
-    def __init__(self, entropy: Entropy) -> None:
+    def __init__(self, entropy: Entropy, life: str = "") -> None:
+        """life: tells the names that this process makes from those of one before it; "" where there was none."""
         own = entropy.child("capi")
         self._controllers = (
             cluster.controller(),
             MachineDeployments(own).controller(),
-            MachineSets(own).controller(),
+            MachineSets(own.child(life) if life else own).controller(),
             Machines().controller(),
             MachineHealthChecks().controller(),
         )

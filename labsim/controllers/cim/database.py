@@ -15,7 +15,7 @@ from labsim.controllers.runtime.effects import Enqueue, Key, Program
 from labsim.entropy import Entropy
 
 HostKey = tuple[str, str]  # InfraEnv id, host id
-Record = dict[str, Any]
+Row = InfraEnv | Cluster | Host | Event
 
 STATUS_INFO_LIMIT = 2040
 # Bound hosts in these states are nobody's neighbours yet.
@@ -44,15 +44,14 @@ REFRESH_FIELDS = frozenset(
 
 
 class Database:
-    """One service's rows. `on_change` hears every change as a record: table, key, and the changed fields."""
+    """One service's rows. `on_change` hears which row has changed, and whether it is gone."""
 
     def __init__(self, entropy: Entropy) -> None:
         self.entropy = entropy.child("database")
         self.infra_envs: dict[str, InfraEnv] = {}
         self.clusters: dict[str, Cluster] = {}
         self.hosts: dict[HostKey, Host] = {}
-        self.changes = 0
-        self.on_change: Callable[[Record], None] | None = None
+        self.on_change: Callable[[Row, bool], None] | None = None
         # The monitor's: a host whose refresh may come out differently now, or later than before.
         self.on_host_input: Callable[[Host], None] = lambda host: None
         self.on_trigger: Callable[[Host], None] = lambda host: None
@@ -63,6 +62,7 @@ class Database:
         self._events: dict[tuple[str, str], list[Event]] = {}
         self._wakes: dict[tuple[str, Key], None] = {}
         self._made: dict[str, int] = {}
+        self._life = ""
 
     # -- waking controllers --------------------------------------------------
 
@@ -110,47 +110,64 @@ class Database:
 
     # -- InfraEnvs and clusters --------------------------------------------------
 
+    def restore(
+        self, infra_envs: list[InfraEnv], clusters: list[Cluster], hosts: list[Host], events: list[Event], life: str
+    ) -> None:
+        """Take over the rows of a database before this one. life: tells ids that are made from now on from its ids."""
+        self._life = f"{life}/"
+        for infra_env in infra_envs:
+            self.infra_envs[infra_env.id] = infra_env
+            self._infra_env_ids[infra_env.namespace, infra_env.name] = infra_env.id
+        for cluster in clusters:
+            self.clusters[cluster.id] = cluster
+            self._cluster_ids[cluster.namespace, cluster.name] = cluster.id
+        for host in hosts:
+            self.add_host(host)
+            self.on_host_input(host)
+        for event in events:
+            self.add_event(event)
+
     def _next_id(self, table: str, namespace: str, name: str) -> str:
         purpose = f"{table}/{namespace}/{name}"
         self._made[purpose] = self._made.get(purpose, 0) + 1
-        return self.entropy.uuid(f"{purpose}/{self._made[purpose]}")
+        return self.entropy.uuid(f"{self._life}{purpose}/{self._made[purpose]}")
 
     def add_infra_env(self, namespace: str, name: str, now_s: float) -> InfraEnv:
         row = InfraEnv(self._next_id("infra-env", namespace, name), namespace, name, now_s)
         self.infra_envs[row.id] = row
         self._infra_env_ids[namespace, name] = row.id
-        self._changed("infra_envs", row.id, {"namespace": namespace, "name": name})
+        self._changed(row)
         return row
 
     def update_infra_env(self, row: InfraEnv, now_s: float, **fields: Any) -> None:
         for name, value in fields.items():
             setattr(row, name, value)
         row.updated_at_s = now_s
-        self._changed("infra_envs", row.id, fields)
+        self._changed(row)
 
     def drop_infra_env(self, row: InfraEnv) -> None:
         self.infra_envs.pop(row.id, None)
         if self._infra_env_ids.get((row.namespace, row.name)) == row.id:
             del self._infra_env_ids[row.namespace, row.name]
-        self._changed("infra_envs", row.id, None)
+        self._changed(row, gone=True)
 
     def add_cluster(self, namespace: str, name: str, now_s: float) -> Cluster:
         row = Cluster(self._next_id("cluster", namespace, name), namespace, name, now_s)
         self.clusters[row.id] = row
         self._cluster_ids[namespace, name] = row.id
-        self._changed("clusters", row.id, {"namespace": namespace, "name": name, "status": row.status})
+        self._changed(row)
         return row
 
     def update_cluster(self, row: Cluster, **fields: Any) -> None:
         for name, value in fields.items():
             setattr(row, name, value)
-        self._changed("clusters", row.id, fields)
+        self._changed(row)
 
     def drop_cluster(self, row: Cluster) -> None:
         self.clusters.pop(row.id, None)
         if self._cluster_ids.get((row.namespace, row.name)) == row.id:
             del self._cluster_ids[row.namespace, row.name]
-        self._changed("clusters", row.id, None)
+        self._changed(row, gone=True)
 
     # -- hosts --------------------------------------------------
 
@@ -162,7 +179,7 @@ class Database:
         if infra_env is not None:
             infra_env.host_ids[host.id] = None
         self._enter_cluster(host)
-        self._changed("hosts", "/".join(host.key), {"agent_namespace": host.agent_namespace})
+        self._changed(host)
 
     def adopt_agent(self, host: Host) -> None:
         """The Agent of this name now belongs to this row, after another InfraEnv's row has gone."""
@@ -180,7 +197,7 @@ class Database:
         infra_env = self.infra_envs.get(host.infra_env_id)
         if infra_env is not None:
             infra_env.host_ids.pop(host.id, None)
-        self._changed("hosts", "/".join(host.key), None)
+        self._changed(host, gone=True)
 
     def check_in(self, host: Host, now_s: float, timestamp_s: int, agent_version: str) -> None:
         """A poll: the one change that every host makes every minute."""
@@ -190,9 +207,7 @@ class Database:
         host.polls += 1
         if agent_version:
             host.agent_version = agent_version
-        self.changes += 1
-        if self.on_change is not None:
-            self._changed("hosts", "/".join(host.key), {"checked_in_at_s": now_s, "timestamp_s": timestamp_s})
+        self._changed(host)
         clock = clock_state(timestamp_s, now_s)
         if (
             now_s - before[1] > LATE_S
@@ -220,7 +235,7 @@ class Database:
         host.updated_at_s = now_s
         if moves or renames:
             self._enter_cluster(host)
-        self._changed("hosts", "/".join(host.key), changed)
+        self._changed(host)
         if not changed.keys().isdisjoint(REFRESH_FIELDS):
             self.on_host_input(host)
         return True
@@ -231,6 +246,7 @@ class Database:
         cluster = self.clusters.get(host.cluster_id)
         if cluster is not None:
             cluster.trigger_s = now_s
+            self._changed(cluster)
         self.on_trigger(host)
 
     def move_host(self, host: Host, status: str, info: str, now_s: float) -> None:
@@ -248,7 +264,7 @@ class Database:
         self._set_reachable(cluster, host)
         host.status_info = info
         host.status_updated_at_s = host.updated_at_s = now_s
-        self._changed("hosts", "/".join(host.key), {"status": status, "status_info": info})
+        self._changed(host)
         self.bump(host, now_s)
         self.on_host_input(host)
         message = status_updated(host.display_name, source, status, info)
@@ -323,13 +339,17 @@ class Database:
             value = getattr(event, field)
             if value:
                 self._events.setdefault((field, value), []).append(event)
-        self._changed("events", event.host_id or event.infra_env_id, {"name": event.name, "message": event.message})
+        self._changed(event)
 
     def events(self, field: str, value: str) -> list[Event]:
         """The events of a host_id, infra_env_id or cluster_id, oldest first."""
         return self._events.get((field, value), [])
 
-    def _changed(self, table: str, key: str, fields: dict[str, Any] | None) -> None:
-        self.changes += 1
+    def all_events(self) -> list[Event]:
+        """Every event, oldest first."""
+        found = dict.fromkeys(event for events in self._events.values() for event in events)
+        return sorted(found, key=lambda event: event.time_s)
+
+    def _changed(self, row: Row, *, gone: bool = False) -> None:
         if self.on_change is not None:
-            self.on_change({"table": table, "key": key, "change": fields})
+            self.on_change(row, gone)

@@ -35,9 +35,14 @@ class TlsIdentity:
 class HubAuthority:
     """The hub's own certificate authority, made anew for every hub."""
 
-    def __init__(self, common_name: str = "labsim-hub-ca") -> None:
-        self._key = ec.generate_private_key(ec.SECP256R1())
+    def __init__(self, common_name: str = "labsim-hub-ca", kept: tuple[str, str] | None = None) -> None:
+        """kept: key and certificate (PEM) of a hub that goes on."""
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+        if kept is not None:
+            self._key = _read_key(kept[0])
+            self.ca_pem = kept[1]
+            return
+        self._key = ec.generate_private_key(ec.SECP256R1())
         builder = _builder(self._name, self._name, self._key.public_key())
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         builder = builder.add_extension(_key_usage(ca=True), critical=True)
@@ -59,10 +64,12 @@ class HubAuthority:
             x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False
         )
         certificate = builder.sign(self._key, hashes.SHA256())
-        pem = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
-        ).decode()
-        return TlsIdentity(_pem(certificate), pem)
+        return TlsIdentity(_pem(certificate), _key_pem(key))
+
+    @property
+    def key_pem(self) -> str:
+        """The authority's own key: whoever has it is the hub."""
+        return _key_pem(self._key)
 
 
 def new_token() -> str:
@@ -102,6 +109,19 @@ def _key_usage(*, ca: bool) -> x509.KeyUsage:
         encipher_only=False,
         decipher_only=False,
     )
+
+
+def _key_pem(key: ec.EllipticCurvePrivateKey) -> str:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+    ).decode()
+
+
+def _read_key(pem: str) -> ec.EllipticCurvePrivateKey:
+    key = serialization.load_pem_private_key(pem.encode(), None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise ValueError("the hub's key is no elliptic curve key")
+    return key
 
 
 def _pem(certificate: x509.Certificate) -> str:

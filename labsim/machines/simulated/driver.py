@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from labsim.discovery.inspect import read_ignition
 from labsim.entropy import Entropy
 from labsim.machines.driver import BootSource, MachineSpec, MachineView, NoMedia, NoSuchMachine, Power
 from labsim.machines.simulated.machine import SimulatedMachine, Transport
+from labsim.machines.simulated.record import Document, GuestRecord, Tell
 
 
 class SimulatedDriver:
@@ -27,7 +28,11 @@ class SimulatedDriver:
         transport: Transport,
         resolve: Callable[[str], tuple[str, ...]],
         observe: Callable[[str, str, dict[str, Any]], None] = lambda machine, what, fields: None,
+        tell: Tell | None = None,
     ) -> None:
+        """tell: hears every record that a later process needs to `resume` the machines; None keeps none."""
+        self._tell = tell
+        self._records: dict[str, GuestRecord] = {}
         self._scheduler = scheduler
         self._entropy = entropy
         self._transport = transport
@@ -54,10 +59,11 @@ class SimulatedDriver:
             observe=self._observe,
             address=address,
             ignition_of_iso=self._ignition_of_iso,
+            record=self._record_of(spec.name),
         )
 
     def insert_media(self, name: str, iso: Path | None) -> None:
-        self._machine(name).media = None if iso is None else str(iso)
+        self._machine(name).insert(None if iso is None else str(iso))
 
     def boot(self, name: str, source: BootSource) -> None:
         machine = self._machine(name)
@@ -100,6 +106,40 @@ class SimulatedDriver:
     def close(self) -> None:
         for machine in self._machines.values():
             machine.stop()
+
+    def _record_of(self, name: str) -> GuestRecord | None:
+        if self._tell is None:
+            return None
+        record = self._records[name] = GuestRecord(name, self._tell)
+        return record
+
+    # -- going on after the process has ended -------------------------------------------------------------------------
+
+    def everything(self) -> Iterator[bytes]:
+        """The records that stand for all machines as they are."""
+        for name in self._machines:
+            yield from self._records[name].everything()
+
+    def resume(self, records: Iterable[Document]) -> None:
+        """Let the machines, which have been made again, be what the records of an earlier process say."""
+        states: dict[str, Document] = {}
+        answers: dict[str, list[Document]] = {}
+        for record in records:
+            name = record["machine"]
+            if "is" in record:
+                states[name], answers[name] = record["is"], []
+            elif "media" in record:
+                states.setdefault(name, {"media": None})["media"] = record["media"]
+            else:
+                answers[name].append(record["answer"])
+        for name, state in states.items():
+            machine = self._machines.get(name)
+            if machine is None:
+                continue
+            if "power" in state:
+                machine.resume(state, answers[name])
+            else:  # it has never been switched on
+                machine.insert(state["media"])
 
     def _machine(self, name: str) -> SimulatedMachine:
         machine = self._machines.get(name)

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from labsim.clock import Scheduler, Timer
+from labsim.clock import Clock, Scheduler, Timer
 from labsim.discovery.embed import ignition_in_initrd
 from labsim.entropy import Delays, Entropy
 from labsim.guest import effects as guest
@@ -21,7 +21,19 @@ from labsim.guest.scheduler import LATER, Done, TaskScheduler
 from labsim.kube.certificates import csr, derived_key, key_pem
 from labsim.machines.driver import BootSource, MachineSpec, Power
 from labsim.machines.simulated.disk import BootEntry, SimulatedDisk
+from labsim.machines.simulated.file_tree import FileTree
 from labsim.machines.simulated.part_reader import PartReader
+from labsim.machines.simulated.record import (
+    Document,
+    GuestRecord,
+    RecordedDone,
+    Replay,
+    answer_of,
+    boot_document,
+    boot_of,
+    disk_document,
+    disk_of,
+)
 
 log = logging.getLogger(__name__)
 json_text.use(orjson.loads, orjson.dumps)
@@ -32,7 +44,6 @@ ISO_BOOT_S = (60.0, 100.0)
 DISK_BOOT_S = (40.0, 70.0)
 GRACEFUL_STOP_S = 5.0
 WRITE_DISK_S = (150.0, 260.0)  # the whole image; parts take their share
-RUNTIME_FILES = ("/run/", "/tmp/", "/var/")  # noqa: S108  (paths of the machine: nothing there shows in the inventory)
 REQUEST_DELAY_S = (0.002, 0.02)
 PING_MS = 0.4  # every machine of the lab hears every other one
 
@@ -62,7 +73,9 @@ class SimulatedMachine:
         observe: Callable[[str, str, dict[str, Any]], None],
         address: str,
         ignition_of_iso: Callable[[str], bytes],
+        record: GuestRecord | None = None,
     ) -> None:
+        """record: kept up to date, so that `resume` of a later process's machine goes on from it."""
         self.spec = spec
         self.power = Power.OFF
         self.media: str | None = None
@@ -77,19 +90,28 @@ class SimulatedMachine:
         self._address = address
         self._ignition_of_iso = ignition_of_iso
         self._tasks: TaskScheduler | None = None
-        self._files: dict[str, bytes] = {}
-        self._links: dict[str, str] = {}
+        self._files = FileTree({}, {})
         self._boots = 0
-        self._system_version = 0
         self._booted_from = ""
         self._counts: dict[str, int] = {}
         self._boot_timer: Timer | None = None
+        self._booting: guest.Boot | None = None  # what runs, or will at _boot_due_s
+        self._boot_due_s: float | None = None  # None: at once
+        self._clock: Clock = scheduler  # the program's own
+        self._record = record
+        self._replay: Replay | None = None
 
     def change(self, spec: MachineSpec) -> None:
         """Another specification, which counts from the next start; disks keep their contents by name."""
         present = {disk.name: disk for disk in self.disks}
         self.disks = [present.get(disk.name) or SimulatedDisk(disk.name, disk.size_bytes) for disk in spec.disks]
         self.spec = spec
+
+    def insert(self, media: str | None) -> None:
+        """Put an ISO into the drive, or take it out."""
+        self.media = media
+        if self._record is not None:
+            self._record.media(media)
 
     # -- power --------------------------------------------------------------------------------------------------------
 
@@ -106,11 +128,13 @@ class SimulatedMachine:
         if self.power is not Power.OFF:
             self.power = Power.OFF
             self._observe(self.spec.name, "power", {"power": "off"})
+            self._begin_record()
 
     def _halt(self) -> None:
         if self._boot_timer is not None:
             self._boot_timer.cancel()
             self._boot_timer = None
+        self._booting = None
         tasks, self._tasks = self._tasks, None
         if tasks is not None:
             tasks.stop()
@@ -122,12 +146,15 @@ class SimulatedMachine:
         if boot is None:
             self._print("No bootable device.")
             self._observe(self.spec.name, "boot", {"source": "none"})
+            self._begin_record()
             return
         self._booted_from = boot.source
         self._observe(self.spec.name, "boot", {"source": boot.source})
         span = DISK_BOOT_S if boot.source == "disk" else ISO_BOOT_S
         delay_s = self._entropy.uniform(f"boot/{self._boots}", *span)
-        self._boot_timer = self._scheduler.call_later(delay_s, lambda: self._run(boot), "boot")
+        self._booting, self._boot_due_s = boot, self._scheduler.now() + delay_s
+        self._boot_timer = self._scheduler.call_at(self._boot_due_s, lambda: self._run(boot), "boot")
+        self._begin_record()
 
     def _find_boot(self, source: BootSource) -> guest.Boot | None:
         """What the firmware finds at a source; None where there is nothing to boot."""
@@ -172,17 +199,23 @@ class SimulatedMachine:
                 for index, nic in enumerate(self.spec.nics)
             ),
         )
-        self._files, self._links = system_tree(facts)
-        self._files["/proc/cmdline"] = boot.command_line.encode() + b"\n"
+        files, links = system_tree(facts)
+        files["/proc/cmdline"] = boot.command_line.encode() + b"\n"
+        self._files = FileTree(files, links, self.disks[0] if boot.source == "disk" else None)
         tasks = TaskScheduler(self._perform, self._task_failed, self._at_once)
         self._tasks = tasks
         tasks.start(guest_program(boot), "main")
 
     # -- the effects of the guest -----------------------------------------------------------------------------------
 
-    def _perform(self, effect: Any, task: str, done: Done) -> None:
+    def _perform(self, effect: Any, task: str, done: Done | RecordedDone) -> None:
         """Begin an effect that takes time. Answers after the machine went down go nowhere: `done` drops them."""
         kind = type(effect)
+        if self._record is not None and isinstance(done, Done):
+            if self._replay is not None:
+                self._replay.ask(effect, task, done)
+                return
+            done = self._recorded(self._record, effect, task, done)
         if kind is guest.Http:
             now_s = self._scheduler.now()
             self._scheduler.post_at(now_s + self._delays.of(task, now_s), self._send, (effect, done))
@@ -199,7 +232,7 @@ class SimulatedMachine:
         else:
             raise TypeError(f"{task} yielded {effect!r}, which is no effect of labsim.guest.effects")
 
-    def _send(self, pending: tuple[guest.Http, Done]) -> None:
+    def _send(self, pending: tuple[guest.Http, Done | RecordedDone]) -> None:
         effect, done = pending
         host = _host_of(effect.url)
         addresses = self._addresses_of(host)
@@ -215,19 +248,19 @@ class SimulatedMachine:
         return LATER if answer is None else answer(self, effect)
 
     def _read_file(self, effect: guest.ReadFile) -> bytes:
-        data = self._read(effect.path)
+        data = self._files.read(effect.path)
         if data is None:
             raise FileNotFoundError(2, "No such file or directory", effect.path)
         return data
 
     def _list_dir(self, effect: guest.ListDir) -> tuple[str, ...]:
-        names = self._list(effect.path)
+        names = self._files.names(effect.path)
         if names is None:
             raise FileNotFoundError(2, "No such file or directory", effect.path)
         return names
 
     def _read_link(self, effect: guest.ReadLink) -> str:
-        target = self._links.get(effect.path)
+        target = self._files.target(effect.path)
         if target is None:
             raise FileNotFoundError(2, "No such file or directory", effect.path)
         return target
@@ -241,8 +274,8 @@ class SimulatedMachine:
     def _set_boot_entry(self, effect: guest.SetBootEntry) -> None:
         self.disks[0].boot_entry = BootEntry(ignition_in_initrd(effect.initrd), effect.command_line)
 
-    def _write_disk(self, effect: guest.WriteDisk, done: Done) -> None:
-        disk = next((disk for disk in self.disks if effect.device.endswith(f"/{disk.name}")), self.disks[0])
+    def _write_disk(self, effect: guest.WriteDisk, done: Done | RecordedDone, begun_s: float | None = None) -> None:
+        disk = self._disk(effect.device)
         seconds = self._entropy.uniform(f"write-disk/{self._boots}", *WRITE_DISK_S) / effect.parts
 
         def written() -> None:
@@ -255,7 +288,11 @@ class SimulatedMachine:
                 return
             done()
 
-        self._scheduler.call_later(seconds, written, "guest disk")
+        begun_s = self._scheduler.now() if begun_s is None else begun_s
+        self._scheduler.call_at(begun_s + seconds, written, "guest disk")
+
+    def _disk(self, device: str) -> SimulatedDisk:
+        return next((disk for disk in self.disks if device.endswith(f"/{disk.name}")), self.disks[0])
 
     def _make_csr(self, effect: guest.MakeCsr) -> tuple[str, str]:
         key = derived_key(self._entropy, f"csr/{effect.purpose}/{self._nth(effect.purpose)}")
@@ -273,44 +310,103 @@ class SimulatedMachine:
 
     def _addresses_of(self, name: str) -> tuple[str, ...]:
         """The addresses of a name: from /etc/hosts, or else from the name server of the machine's network."""
-        hosts = self._files.get("/etc/hosts")
+        hosts = self._files.read("/etc/hosts")
         found = _hosts_table(hosts).get(name) if hosts else None
         return found or self._ask_name_server(name)
 
-    # -- files --------------------------------------------------------------------------------------------------------
+    # -- going on after the process has ended -------------------------------------------------------------------------
 
-    def _read(self, path: str) -> bytes | None:
-        if self._booted_from == "disk" and path.startswith("/var/lib/"):
-            return self.disks[0].files.get(path)
-        return self._files.get(self._links_resolved(path))
+    def _begin_record(self) -> None:
+        if self._record is not None:
+            self._record.begins(self._state())
 
-    def _links_resolved(self, path: str) -> str:
-        """The path with links followed, as the kernel would."""
-        if path in self._files or not self._links:
-            return path
-        parts = path.strip("/").split("/")
-        seen = ""
-        for index, part in enumerate(parts):
-            seen += f"/{part}"
-            target = self._links.get(seen)
-            if target is not None:
-                base = target if target.startswith("/") else _normal(f"{seen.rsplit('/', 1)[0]}/{target}")
-                return self._links_resolved("/".join([base, *parts[index + 1 :]]))
-        return path
+    def _state(self) -> Document:
+        return {
+            "power": self.power.value,
+            "media": self.media,
+            "disks": [disk_document(disk) for disk in self.disks],
+            "boots": self._boots,
+            "bootedFrom": self._booted_from,
+            "counts": self._counts,
+            "boot": boot_document(self._booting),
+            "due": self._boot_due_s,
+        }
 
-    def _write(self, path: str, data: bytes) -> None:
-        if self._booted_from == "disk" and path.startswith("/var/lib/"):
-            self.disks[0].files[path] = data
+    def _recorded(self, record: GuestRecord, effect: Any, task: str, done: Done) -> RecordedDone:
+        """A way back that writes down what is answered."""
+        if record.is_too_long:  # a later process starts the program anew
+            self._boot_due_s = None
+            self._begin_record()
+        elif _registers(effect) and self._tasks is not None and self._tasks.is_alone:
+            # Here a program that has just started would be too: what was before need not be gone through again.
+            self._boot_due_s = self._scheduler.now()
+            self._begin_record()
+        return RecordedDone(record, record.asked(task), done, self._scheduler.now)
+
+    def resume(self, state: Document, answers: Sequence[Document]) -> None:
+        """Be what the machine of an earlier process was: `state` at its last boot, then its program's answers."""
+        if self._record is not None:
+            self._record.resumed(state, answers)
+        self._restore(state)
+        boot = self._booting
+        if boot is None:
             return
-        self._files[path] = data
-        if not path.startswith(RUNTIME_FILES):
-            self._system_version += 1
+        now_s = self._scheduler.now()
+        if self._boot_due_s is not None and self._boot_due_s > now_s:
+            self._boot_timer = self._scheduler.call_at(self._boot_due_s, lambda: self._run(boot), "boot")
+        elif self._boot_due_s is None or not self._replayed(boot, self._boot_due_s, answers):
+            self._restore(state)
+            self._boot_due_s = now_s
+            self._begin_record()
+            self._run(boot)
 
-    def _list(self, path: str) -> tuple[str, ...] | None:
-        """The names in a folder; None where there is none. Folders follow from the paths of what is in them."""
-        start = self._links_resolved(path).rstrip("/") + "/"
-        inside = [entry for entry in (*self._files, *self._links) if entry.startswith(start)]
-        return tuple(sorted({entry[len(start) :].partition("/")[0] for entry in inside})) or None
+    def _restore(self, state: Document) -> None:
+        self.power = Power(state["power"])
+        self.media = state["media"]
+        self.disks = [disk_of(disk) for disk in state["disks"]]
+        self._boots = state["boots"]
+        self._booted_from = state["bootedFrom"]
+        self._counts = dict(state["counts"])
+        self._booting, self._boot_due_s = boot_of(state["boot"]), state["due"]
+
+    def _replayed(self, boot: guest.Boot, began_s: float, answers: Sequence[Document]) -> bool:
+        """Bring the program to where it was; False where it does not come there."""
+        replay = self._replay = Replay(began_s)
+        self._clock = replay
+        self._run(boot)
+        for said in answers:
+            found = replay.answer(said)
+            if found is None:
+                log.warning("machine %s asks for other things than before: it starts anew", self.spec.name)
+                self._halt()
+                self._booting, self._replay, self._clock = boot, None, self._scheduler
+                return False
+            self._answer_again(*found, answer_of(said))
+        self._replay, self._clock = None, self._scheduler
+        self._go_on(replay)
+        return True
+
+    def _answer_again(self, effect: Any, done: Done, value: Any) -> None:
+        if isinstance(effect, guest.WriteDisk) and not isinstance(value, BaseException):
+            self._disk(effect.device).write_part(effect.part, effect.parts, effect.ignition)
+        done(value)
+
+    def _go_on(self, replay: Replay) -> None:
+        """What the program waits for: sleeps and disks come to their end, requests are lost."""
+        assert self._record is not None
+        self._record.goes_on_from(replay.asked)
+        now_s = self._scheduler.now()
+        for name, (effect, task, done, asked_s) in replay.waiting.items():
+            way = RecordedDone(self._record, name, done, self._scheduler.now)
+            if isinstance(effect, guest.Sleep):
+                self._scheduler.post_at(asked_s + effect.seconds, way, None)
+            elif isinstance(effect, guest.WriteDisk):
+                self._write_disk(effect, way, asked_s)
+            elif isinstance(effect, guest.Http):
+                lost = guest.ConnectionFailed("the connection was reset")
+                self._scheduler.post_at(now_s + self._delays.of(task, now_s), way, lost)
+            else:
+                self._perform(effect, task, way)
 
     # -- evidence -----------------------------------------------------------------------------------------------------
 
@@ -330,20 +426,25 @@ class SimulatedMachine:
         return count
 
 
+def _registers(effect: Any) -> bool:
+    """Whether it is the agent's registration, with which all that it does begins."""
+    return isinstance(effect, guest.Http) and effect.method == "POST" and effect.url.endswith("/hosts")
+
+
 _Answer = Callable[[SimulatedMachine, Any], Any]
 # The effects that take no time. Nothing that the guest could run as a program is there; whoever is asked answers.
 _ANSWERS: dict[type, _Answer] = {
-    guest.Now: lambda machine, _: machine._scheduler.now(),
+    guest.Now: lambda machine, _: machine._clock.now(),
     guest.ReadFile: SimulatedMachine._read_file,
     guest.ListDir: SimulatedMachine._list_dir,
     guest.ReadLink: SimulatedMachine._read_link,
-    guest.WriteFile: lambda machine, effect: machine._write(effect.path, effect.data),
+    guest.WriteFile: lambda machine, effect: machine._files.write(effect.path, effect.data),
     guest.Run: SimulatedMachine._run_program,
     guest.RandomBytes: SimulatedMachine._random_bytes,
     guest.MakeCsr: SimulatedMachine._make_csr,
     guest.SetBootEntry: SimulatedMachine._set_boot_entry,
     guest.Log: lambda machine, effect: machine._print(f"{effect.unit}: {effect.text}"),
-    guest.SystemVersion: lambda machine, _: machine._system_version,
+    guest.SystemVersion: lambda machine, _: machine._files.system_version,
     guest.Resolve: SimulatedMachine._resolve,
     guest.Ping: lambda _, effect: (PING_MS,) * len(effect.addresses),
 }
@@ -363,17 +464,6 @@ def _hosts_table(hosts: bytes) -> dict[str, tuple[str, ...]]:
         for name in names:
             table[name] = (*table.get(name, ()), address)
     return table
-
-
-def _normal(path: str) -> str:
-    parts: list[str] = []
-    for part in path.split("/"):
-        if part == "..":
-            if parts:
-                parts.pop()
-        elif part not in ("", "."):
-            parts.append(part)
-    return "/" + "/".join(parts)
 
 
 def _gateway(address: str) -> str:

@@ -6,6 +6,7 @@ from labsim.clock import Scheduler
 from labsim.entropy import Delays
 from labsim.guest.effects import ConnectionFailed
 from labsim.guest.scheduler import Done
+from labsim.machines.simulated.record import RecordedDone
 from labsim.model.http import BodyStream
 
 
@@ -17,7 +18,7 @@ class PartReader:
 
     __slots__ = ("_coming", "_delays", "_done", "_scheduler", "_stream")
 
-    def __init__(self, stream: BodyStream, done: Done, scheduler: Scheduler, delays: Delays) -> None:
+    def __init__(self, stream: BodyStream, done: Done | RecordedDone, scheduler: Scheduler, delays: Delays) -> None:
         self._stream = stream
         self._done = done
         self._scheduler = scheduler
