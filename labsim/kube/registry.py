@@ -77,6 +77,8 @@ class Scale:
 class ServedKind:
     """One served version of a kind. `stored` is the version that its objects are kept in.
 
+    storage_version: the version whose schema what is stored follows; that of `stored` unless the definition has changed
+    the version that it stores.
     since: the revision from which this schema holds; what was stored before is defaulted again when it is read.
     conversion: gives an object another version of its kind; None where the versions differ in nothing but their names.
     versions: every served version of the kind, by its apiVersion, where there is a conversion.
@@ -86,6 +88,7 @@ class ServedKind:
     stored: Kind
     schema: dict[str, Any] | None = None
     storage_schema: dict[str, Any] | None = None
+    storage_version: str = ""
     has_status: bool = True
     has_generation: bool = True
     scale: Scale | None = None
@@ -101,7 +104,8 @@ class ServedKind:
 
     @functools.cached_property
     def is_stored_version(self) -> bool:
-        return self.kind.version == self.stored.version
+        """Whether objects are stored just as this version shows them."""
+        return self.kind.version == self.stored.version and self.storage_version in ("", self.kind.version)
 
     @functools.cached_property
     def traits(self) -> Traits:
@@ -119,7 +123,7 @@ class ServedKind:
 
     def shown(self, stored: Object) -> Object:
         """An object of the stored version, which is this method's own to change, as this version shows it."""
-        if self.conversion is None or self.is_stored_version:
+        if self.conversion is None:
             stored["apiVersion"] = self.kind.api_version
             made = stored
         else:
@@ -132,7 +136,7 @@ class ServedKind:
 
     def as_stored(self, obj: Object) -> Object:
         """An object of this version, which is this method's own to change, as it is stored."""
-        if self.conversion is None or self.is_stored_version:
+        if self.conversion is None:
             obj["apiVersion"] = self.stored.api_version
             made = obj
         else:
@@ -180,6 +184,7 @@ class Registry:
         self._by_kind: dict[Kind, ServedKind] = {}
         self._conversions = conversions or {}
         self._definitions: dict[tuple[str, str], Object] = {}
+        self._stored: dict[tuple[str, str], Kind] = {}
 
     def find(self, group: str, version: str, plural: str) -> ServedKind | None:
         return self._served.get((group, version, plural))
@@ -197,14 +202,25 @@ class Registry:
         return iter(self._served.values())
 
     def serve(self, crd: Object, since: int = 0) -> None:
-        """Serve the versions of a CRD object, instead of what an earlier one of its name served."""
+        """Serve the versions of a CRD object, instead of what an earlier one of its name served.
+
+        What is there stays where it is when another version is to be stored from now on, and so does what comes: no
+        client can see which version that is, and who listens in the process goes on to hear of all of it.
+        """
         spec = crd["spec"]
-        self.withdraw(crd)
+        self._withdraw_versions(crd)
         names, namespaced = spec["names"], spec["scope"] == "Namespaced"
         self._definitions[spec["group"], names["kind"]] = crd
         conversion = bound_conversion(crd, self._conversions, lambda group, kind: self._definitions.get((group, kind)))
         versions: dict[str, ServedKind] = {}
         storage = next(entry for entry in spec["versions"] if entry.get("storage"))
+        stored = self._stored.setdefault(
+            (spec["group"], names["plural"]),
+            kind_named(spec["group"], storage["name"], names["kind"], names["plural"], namespaced),
+        )
+        if conversion is not None:
+            no_schema = {"name": stored.version}  # of a version that the definition has dropped
+            storage = next((entry for entry in spec["versions"] if entry["name"] == stored.version), no_schema)
         for entry in spec["versions"]:
             if not entry.get("served", True):
                 continue
@@ -213,9 +229,10 @@ class Registry:
             kind = kind_named(spec["group"], entry["name"], names["kind"], names["plural"], namespaced)
             self._served[spec["group"], entry["name"], names["plural"]] = versions[kind.api_version] = ServedKind(
                 kind=kind,
-                stored=kind_named(spec["group"], storage["name"], names["kind"], names["plural"], namespaced),
+                stored=stored,
                 schema=(entry.get("schema") or {}).get("openAPIV3Schema") or {},
-                storage_schema=(storage.get("schema") or {}).get("openAPIV3Schema") or {},
+                storage_schema=(storage.get("schema") or {}).get("openAPIV3Schema"),
+                storage_version=storage["name"],
                 has_status="status" in subresources,
                 scale=_scale(subresources.get("scale")),
                 selectable=(*_ALWAYS_SELECTABLE, *fields),
@@ -226,10 +243,15 @@ class Registry:
             )
 
     def withdraw(self, crd: Object) -> None:
-        """Serve none of a CRD's versions any more."""
+        """Serve none of a CRD's versions any more: it has gone, with all its objects."""
+        spec = crd["spec"]
+        self._definitions.pop((spec["group"], spec["names"]["kind"]), None)
+        self._stored.pop((spec["group"], spec["names"]["plural"]), None)
+        self._withdraw_versions(crd)
+
+    def _withdraw_versions(self, crd: Object) -> None:
         spec = crd["spec"]
         self._by_kind.clear()
-        self._definitions.pop((spec["group"], spec["names"]["kind"]), None)
         for key in [key for key in self._served if key[0] == spec["group"] and key[2] == spec["names"]["plural"]]:
             del self._served[key]
 

@@ -127,6 +127,11 @@ class ApiServer:
         if obj.get("metadata") is None:
             obj["metadata"] = {}
 
+    def is_stored_version(self, kind: Kind) -> bool:
+        """Whether objects of a kind are stored just as this version shows them."""
+        served = self.registry.of(kind)
+        return served is not None and served.is_stored_version
+
     def shown(self, kind: Kind, revision: Revision) -> Object:
         """The state that a revision holds, as a version of its kind shows it."""
         return self._writes.view(self.served(kind), revision)

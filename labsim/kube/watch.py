@@ -270,7 +270,7 @@ class WatchStream:
         return self._matches is None or self._matches(shown)
 
     def _revision_line(self, event: str, revision: Revision) -> bytes:
-        if self._raw and revision.kind.version == self.resource.kind.version:
+        if self._raw and self._server.is_stored_version(self.resource.kind):
             told = revision.told
             if told is None or not told.startswith(_LINE[event]):
                 told = revision.told = b"".join((_LINE[event], revision.data, b"}\n"))

@@ -35,6 +35,7 @@ PLACE = "versions"
 NEWER = dataclasses.replace(MACHINE, version="v1beta2")
 NEWER_SET = dataclasses.replace(MACHINE_SET, version="v1beta2")
 SERVED_WITHIN_S = 30.0
+SETTLES_S = 2.0  # a real server takes a changed definition up after about a second
 DATA = "cluster.x-k8s.io/conversion-data"
 # What differs from server to server, and from run to run.
 OWN = ("uid", "creationTimestamp", "deletionTimestamp", "resourceVersion", "time", "lastTransitionTime")
@@ -354,6 +355,30 @@ def test_a_scale_is_the_same_in_both_versions(api: ClusterConnection) -> None:
     stored = api.call("GET", MACHINE_SET.path(PLACE, "scaled"))
     assert stored["spec"]["replicas"] == 3
     assert stored["spec"]["minReadySeconds"] == 5
+
+
+def test_another_version_is_stored_from_now_on(api: ClusterConnection) -> None:
+    """As with upstream's own definitions, which store v1beta2."""
+    template = {"spec": machine("t", nodeDrainTimeout="3m")["spec"]}
+    spec = {"clusterName": "c", "replicas": 1, "selector": {"matchLabels": {"a": "b"}}, "template": template}
+    api.call("POST", MACHINE_SET.path(PLACE), body=new(MACHINE_SET, PLACE, "before", spec=spec))
+    path = CUSTOM_RESOURCE_DEFINITION.path(None, MACHINE_SET.qualified)
+    definition = api.call("GET", path)
+    for version in definition["spec"]["versions"]:
+        version["storage"] = version["name"] == "v1beta2"
+    stored = api.call("PUT", path, body=definition)["status"]["storedVersions"]
+    assert stored == ["v1beta1", "v1beta2"]
+    wait_s(SETTLES_S)
+    api.call("POST", MACHINE_SET.path(PLACE), body=new(MACHINE_SET, PLACE, "after", spec=spec))
+    listed = {item["metadata"]["name"]: item for item in api.call("GET", NEWER_SET.path(PLACE))["items"]}
+    assert listed["before"]["spec"] == listed["after"]["spec"]
+    assert {"before", "after"} <= {
+        item["metadata"]["name"] for item in api.call("GET", MACHINE_SET.path(PLACE))["items"]
+    }
+    body: Object = {"spec": {"template": {"spec": {"deletion": {"nodeDrainTimeoutSeconds": 60}}}}}
+    api.call("PATCH", NEWER_SET.path(PLACE, "before"), body=body, content_type=MERGE_PATCH)
+    changed = api.call("GET", MACHINE_SET.path(PLACE, "before"))
+    assert changed["spec"]["template"]["spec"]["nodeDrainTimeout"] == "1m0s"
 
 
 def test_what_cannot_be_converted_is_an_error_of_the_server(api: ClusterConnection) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from kube_lab import MERGE, WIDGET, server, widget
+from kube_lab import MERGE, OLD_WIDGET, WIDGET, server, widget
 
 from labsim.kube.crds.builder import crd, integer, obj, string, version
 from labsim.kube.errors import ApiError
@@ -107,6 +107,26 @@ def test_definitions_that_are_wrong(change: Any, field: Any) -> None:
     with pytest.raises(ApiError) as refused:
         server().create(definition, CUSTOM_RESOURCE_DEFINITION)
     assert field in {cause["field"] for cause in refused.value.details["causes"]}
+
+
+def test_objects_stay_when_another_version_is_stored_from_now_on() -> None:
+    api = server()
+    heard: list[str] = []
+    api.create(widget("before", size=1), WIDGET)
+    api.subscribe(lambda revision: heard.append(revision.name), WIDGET)
+    definition = thaw(api.get(CUSTOM_RESOURCE_DEFINITION, "", WIDGET.qualified))
+    for entry in definition["spec"]["versions"]:
+        entry["storage"] = entry["name"] == OLD_WIDGET.version
+    changed = api.update(definition, CUSTOM_RESOURCE_DEFINITION)
+    assert changed["status"]["storedVersions"] == ["v1", "v1alpha1"]
+    api.create(widget("after", size=2), WIDGET)
+    for kind in (WIDGET, OLD_WIDGET):
+        found = [(obj["apiVersion"], obj["metadata"]["name"], obj["spec"]["size"]) for obj in api.list(kind)[0]]
+        assert found == [(kind.api_version, "after", 2), (kind.api_version, "before", 1)]
+    assert "color" in api.get(WIDGET, "n", "before")["spec"]
+    made = api.create({**widget("old", size=3, old="x"), "apiVersion": OLD_WIDGET.api_version}, OLD_WIDGET)
+    assert made["spec"] == {"size": 3, "old": "x"}  # a field that the version stored before does not know
+    assert heard == ["after", "old"]
 
 
 def test_a_stored_version_must_stay() -> None:
