@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from labsim.kube.conversion import Conversions, bound_conversion
@@ -186,6 +186,10 @@ class Registry:
         self._definitions: dict[tuple[str, str], Object] = {}
         self._stored: dict[tuple[str, str], Kind] = {}
 
+    def found_stored(self, kinds: Iterable[Kind]) -> None:
+        """The versions that objects of custom kinds are stored in already, before anything is served."""
+        self._stored.update({(kind.group, kind.plural): kind for kind in kinds})
+
     def find(self, group: str, version: str, plural: str) -> ServedKind | None:
         return self._served.get((group, version, plural))
 
@@ -214,9 +218,10 @@ class Registry:
         conversion = bound_conversion(crd, self._conversions, lambda group, kind: self._definitions.get((group, kind)))
         versions: dict[str, ServedKind] = {}
         storage = next(entry for entry in spec["versions"] if entry.get("storage"))
+        first = ((crd.get("status") or {}).get("storedVersions") or [storage["name"]])[0]
         stored = self._stored.setdefault(
             (spec["group"], names["plural"]),
-            kind_named(spec["group"], storage["name"], names["kind"], names["plural"], namespaced),
+            kind_named(spec["group"], first, names["kind"], names["plural"], namespaced),
         )
         if conversion is not None:
             no_schema = {"name": stored.version}  # of a version that the definition has dropped

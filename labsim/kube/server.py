@@ -500,6 +500,7 @@ class ApiServer:
 
     def _restore(self, kept: Kept, services: ServiceNetwork) -> None:
         kept.restore(self.store)
+        self.registry.found_stored(self.store.kinds())
         definitions = [entry.object for entry in self.store.list(CUSTOM_RESOURCE_DEFINITION)]
         for crd in sorted(definitions, key=lambda crd: int(crd["metadata"]["resourceVersion"])):
             if is_established(crd):

@@ -7,8 +7,12 @@ from typing import Any
 import pytest
 from kube_lab import MERGE, OLD_WIDGET, WIDGET, server, widget
 
+from labsim.clock import EventQueue
+from labsim.entropy import Entropy
 from labsim.kube.crds.builder import crd, integer, obj, string, version
 from labsim.kube.errors import ApiError
+from labsim.kube.server import ApiServer
+from labsim.kube.store import Store
 from labsim.model.kinds import CUSTOM_RESOURCE_DEFINITION, Kind
 from labsim.model.objects import condition_status, new, thaw
 
@@ -109,6 +113,21 @@ def test_definitions_that_are_wrong(change: Any, field: Any) -> None:
     assert field in {cause["field"] for cause in refused.value.details["causes"]}
 
 
+class Kept:
+    """What a server of an earlier process has left."""
+
+    life = "2"
+
+    def __init__(self, left: Store) -> None:
+        self._left = left
+
+    def restore(self, store: Store) -> None:
+        for kind in self._left.kinds():
+            for entry in self._left.list(kind):
+                store.restore(kind, thaw(entry.object))
+        store.begin_at(self._left.revision)
+
+
 def test_objects_stay_when_another_version_is_stored_from_now_on() -> None:
     api = server()
     heard: list[str] = []
@@ -127,6 +146,8 @@ def test_objects_stay_when_another_version_is_stored_from_now_on() -> None:
     made = api.create({**widget("old", size=3, old="x"), "apiVersion": OLD_WIDGET.api_version}, OLD_WIDGET)
     assert made["spec"] == {"size": 3, "old": "x"}  # a field that the version stored before does not know
     assert heard == ["after", "old"]
+    again = ApiServer(name="test", clock=EventQueue(), entropy=Entropy(1), kept=Kept(api.store))
+    assert [obj["metadata"]["name"] for obj in again.list(WIDGET)[0]] == ["after", "before", "old"]
 
 
 def test_a_stored_version_must_stay() -> None:
