@@ -1,49 +1,39 @@
-"""The requests about resources: read, list, watch, write, delete, and their subresources."""
+"""The requests about resources: which reads (resource_reads.py), writes, deletions and subresources they are."""
 
 from __future__ import annotations
 
 import dataclasses
-import weakref
 from collections.abc import Callable
 from typing import Any
 
-from labsim.kube import bodies, paging
+from labsim.kube import bodies
 from labsim.kube.account_tokens import AccountTokens
 from labsim.kube.body_limits import fits, possible_bytes
 from labsim.kube.catalog import SCALE_OF_BUILTIN, SCALE_OF_CUSTOM, Resource, Subresource
-from labsim.kube.client_seam import USUAL, ClientSeam
+from labsim.kube.client_seam import ClientSeam
 from labsim.kube.errors import ApiError, bad_request, invalid_options, method_not_allowed, no_resource, not_found
 from labsim.kube.field_checks import FieldChecks, field_checks, note_duplicates
 from labsim.kube.go_json import kind_of
 from labsim.kube.list_options import (
-    ListOptions,
     check_dry_run,
     check_propagation,
     dry_run,
     field_manager,
-    get_revision,
     go_int,
     is_true,
     list_options,
 )
-from labsim.kube.refusals import is_a_list, no_method, not_a_list, too_large
+from labsim.kube.refusals import no_method
 from labsim.kube.representation import (
-    PROTOBUF,
-    YAML,
-    Form,
     answer,
-    list_text,
     negotiate,
     shaped_list,
-    shaped_object,
-    text_answer,
 )
+from labsim.kube.resource_reads import PLAIN, ResourceReads
 from labsim.kube.routes import Route
-from labsim.kube.selectors import parse_field_selector
 from labsim.kube.server import ApiServer
 from labsim.kube.traits import traits_of
 from labsim.kube.users import User
-from labsim.kube.watch import WatchOptions, WatchStream, selector
 from labsim.model.http import Request, Response
 from labsim.model.objects import Object, dig, thaw
 
@@ -68,13 +58,12 @@ class ResourceRequests:
         self._server = server
         self._tokens = tokens
         self._now_s = now_s
-        self._watches: weakref.WeakSet[WatchStream] = weakref.WeakSet()
         self._seam = seam
+        self._reads = ResourceReads(server, now_s, seam)
 
     def end_watches(self, group: str, plural: str) -> None:
         """End every watch of a resource that is no longer served."""
-        for stream in [stream for stream in self._watches if stream.shows(group, plural)]:
-            stream.finish()
+        self._reads.end_watches(group, plural)
 
     def serve(self, request: Request, route: Route, resource: Resource, user: User) -> Response:
         """The answer to an authorized request; raises ApiError."""
@@ -99,8 +88,8 @@ class ResourceRequests:
         if method in ("GET", "HEAD"):
             options = list_options(request, watch=route.watch)
             if options.watch:
-                return self._watch(request, route, resource, options)
-            return self._list(request, route, resource, options)
+                return self._reads.watch(request, route, resource, options)
+            return self._reads.list(request, route, resource, options)
         if method == "POST":
             return self._create(request, route, resource, user)
         if method == "DELETE":
@@ -109,114 +98,8 @@ class ResourceRequests:
             raise bad_request("name must be provided")
         raise no_method()
 
-    def _list(self, request: Request, route: Route, resource: Resource, options: ListOptions) -> Response:
-        form = self._form(request, resource)
-        if form is _PLAIN or form == _PLAIN:
-            text = self._list_text(route, resource, options)
-            if text is not None:
-                return text_answer(200, text)
-        if form.shape == "PartialObjectMetadata":
-            raise is_a_list(resource)
-        page = self._page(route, resource, options)
-        objects = (
-            [self._server.in_version(resource.kind, obj) for obj in page.objects] if resource.custom else page.objects
-        )
-        include = _included(request, form)
-        shaped = shaped_list(form, resource, objects, page.metadata(), now_s=self._now_s(), include=include)
-        return answer(200, shaped, form)
-
-    def _list_text(self, route: Route, resource: Resource, options: ListOptions) -> bytes | None:
-        """The text of a list of all that is there now, from the texts that are kept; None for a page or a past."""
-        if options.proceed or options.match or (options.limit and options.revision):
-            return None
-        if self._cached_at(options.revision) is not None:
-            return None
-        server, kind = self._server, resource.kind
-        self._check_list(resource, options)
-        texts = server.texts(kind, route.namespace, label_selector=options.labels, field_selector=options.fields)
-        if 0 < options.limit < len(texts) and options.revision != 0:
-            return None
-        return list_text(resource, texts, {"resourceVersion": str(server.revision)})
-
-    def _check_list(self, resource: Resource, options: ListOptions) -> None:
-        check_fields(resource, options.fields)
-        current = self._server.revision
-        if options.revision is not None and options.revision > current:
-            raise too_large(options.revision, current)
-
-    def _cached_at(self, wanted: int | None) -> int | None:
-        """The revision of the client's stale cache, where that answers a read of a revision no older than `wanted`.
-
-        Without a revision a read is of what is there now, past every cache. 504 where the cache is not there yet.
-        """
-        found = None if self._seam is None or wanted is None else self._seam.cached_at()
-        if found is not None and wanted is not None and wanted > found:
-            raise too_large(wanted, found)
-        return found
-
-    def _page(self, route: Route, resource: Resource, options: ListOptions) -> paging.Page:
-        server, kind, namespace, fields = self._server, resource.kind, route.namespace, options.fields
-        self._check_list(resource, options)
-        if options.proceed:
-            if options.revision:
-                raise bad_request("specifying resource version is not allowed when using continue")
-            matches = _selector(options.labels, fields)
-            limit = 0 if options.revision == 0 else options.limit
-            return paging.next_page(server, kind, namespace, matches, options.proceed, limit)
-        if options.revision and (options.match == "Exact" or (options.limit and not options.match)):
-            matches = _selector(options.labels, fields)
-            objects = paging.exact(server, kind, namespace, matches, options.revision)
-            return paging.first_page(objects, options.revision, options.limit, counted=matches is None)
-        cached_at = self._cached_at(options.revision)
-        if cached_at is not None:
-            return paging.Page(
-                paging.exact(server, kind, namespace, _selector(options.labels, fields), cached_at), cached_at
-            )
-        try:
-            objects, revision = server.list(kind, namespace, label_selector=options.labels, field_selector=fields)
-        except ValueError as problem:
-            raise bad_request(str(problem)) from problem
-        limit = 0 if options.revision == 0 else options.limit
-        return paging.first_page(objects, revision, limit, counted=not (options.labels or fields))
-
-    def _watch(self, request: Request, route: Route, resource: Resource, options: ListOptions) -> Response:
-        form = self._form(request, resource)
-        if form.media_type == YAML:
-            types = "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch"
-            raise ApiError(406, "NotAcceptable", f"only the following media types are accepted: {types}")
-        fields = options.fields
-        check_fields(resource, fields)
-        if route.name:  # the old path /watch/.../NAME
-            fields = f"{fields},metadata.name={route.name}".lstrip(",")
-        since = options.revision or 0
-        wanted = WatchOptions(
-            namespace=route.namespace,
-            labels=options.labels,
-            fields=fields,
-            since=0 if options.initial_events else since,
-            initial=options.initial_events is not False,
-            end_bookmark=bool(options.initial_events),
-            at_least=options.revision,
-            bookmarks=options.bookmarks,
-            timeout_s=options.timeout_s,
-            form=form,
-            include=request.param("includeObject", "Metadata"),
-        )
-        seam = self._seam
-        try:
-            terms = USUAL if seam is None else seam.watch_terms(wanted.since)
-            stream = WatchStream(self._server, resource, wanted, self._now_s, terms)
-        except ValueError as problem:
-            raise bad_request(str(problem)) from problem
-        self._watches.add(stream)
-        if seam is not None:
-            seam.opened(stream)
-        media_type = f"{PROTOBUF};stream=watch" if form.media_type == PROTOBUF else form.media_type
-        headers = {"content-type": media_type, "cache-control": "no-cache, private"}
-        return Response(status=200, headers=headers, stream=stream)
-
     def _create(self, request: Request, route: Route, resource: Resource, user: User) -> Response:
-        form = self._form(request, resource)
+        form = self._reads.form(request, resource)
         is_dry = dry_run(request, "CreateOptions")
         checks = field_checks(request, "CreateOptions")
         obj = self._body(request, resource, dataclasses.replace(route, name=""), checks)
@@ -226,16 +109,16 @@ class ResourceRequests:
             return self._server.create(obj, resource.kind, user=user, manager=manager, dry_run=dry, **checks.keywords)
 
         made = fits(write, possible_bytes=possible_bytes(request), dry_run=is_dry, warnings=checks.warnings)
-        return checks.on(self._answer(201, made, request, resource, form))
+        return checks.on(self._reads.answer(201, made, request, resource, form))
 
     def _delete_collection(self, request: Request, route: Route, resource: Resource, user: User) -> Response:
         # Built-in kinds have no such path over all namespaces.
         everywhere = resource.kind.namespaced and route.namespace is None and not resource.custom
         if everywhere or "deletecollection" not in resource.verbs:
             raise no_method()
-        form = self._form(request, resource)
+        form = self._reads.form(request, resource)
         options = self._delete_options(request)
-        page = self._page(route, resource, list_options(request))
+        page = self._reads.page(route, resource, list_options(request))
         deleted = []
         for obj in page.objects:
             metadata = obj["metadata"]
@@ -254,8 +137,8 @@ class ResourceRequests:
             return self._create(request, route, resource, user)  # the name in the path is not looked at
         if method in ("GET", "HEAD"):
             if route.watch:
-                return self._watch(request, route, resource, list_options(request, watch=True))
-            return self._get(request, route, resource)
+                return self._reads.watch(request, route, resource, list_options(request, watch=True))
+            return self._reads.get(request, route, resource)
         if method == "PUT":
             return self._update(request, route, resource, user)
         if method == "PATCH":
@@ -264,33 +147,10 @@ class ResourceRequests:
             return self._delete(request, route, resource, user)
         raise no_method()
 
-    def _get(self, request: Request, route: Route, resource: Resource) -> Response:
-        form = self._form(request, resource)
-        if request.query:
-            revision = get_revision(request)
-            if revision is not None and revision > self._server.revision:
-                raise too_large(revision, self._server.revision)
-            cached_at = self._cached_at(revision)
-            if cached_at is not None:
-                return self._answer(200, self._read_at(route, resource, cached_at), request, resource, form)
-        if form is _PLAIN or form == _PLAIN:
-            return text_answer(200, self._server.text(resource.kind, route.namespace or "", route.name))
-        return self._answer(200, self._read(route, resource), request, resource, form)
-
-    def _read_at(self, route: Route, resource: Resource, revision: int) -> Object:
-        only = _selector("", f"metadata.name={route.name}")
-        found = paging.exact(self._server, resource.kind, route.namespace, only, revision)
-        if not found:
-            raise not_found(resource.kind, route.name)
-        return found[0]
-
-    def _read(self, route: Route, resource: Resource) -> Object:
-        return self._server.get(resource.kind, route.namespace or "", route.name)
-
     def _update(
         self, request: Request, route: Route, resource: Resource, user: User, subresource: str = ""
     ) -> Response:
-        form = self._form(request, resource)
+        form = self._reads.form(request, resource)
         is_dry = dry_run(request, "UpdateOptions")
         checks = field_checks(request, "UpdateOptions")
         obj = self._body(request, resource, route, checks)
@@ -304,10 +164,10 @@ class ResourceRequests:
             )
 
         made = fits(write, possible_bytes=possible_bytes(request), dry_run=is_dry, warnings=checks.warnings)
-        return checks.on(self._answer(201 if is_new else 200, made, request, resource, form))
+        return checks.on(self._reads.answer(201 if is_new else 200, made, request, resource, form))
 
     def _patch(self, request: Request, route: Route, resource: Resource, user: User, subresource: str = "") -> Response:
-        form = self._form(request, resource)
+        form = self._reads.form(request, resource)
         is_dry = dry_run(request, "PatchOptions")
         checks = field_checks(request, "PatchOptions")
         manager = _patcher(request, bodies.media_type(request))
@@ -337,7 +197,7 @@ class ResourceRequests:
         made = fits(write, possible_bytes=size, dry_run=is_dry, warnings=checks.warnings)
         if subresource == "scale":
             return self._scale_answer(status, made, request, resource)
-        return checks.on(self._answer(status, made, request, resource, form))
+        return checks.on(self._reads.answer(status, made, request, resource, form))
 
     def _text_bytes(self, route: Route, resource: Resource) -> int:
         """How much text an object is now; none where there is none."""
@@ -348,22 +208,22 @@ class ResourceRequests:
 
     def _exists(self, route: Route, resource: Resource) -> bool:
         try:
-            self._read(route, resource)
+            self._reads.read(route, resource)
         except ApiError:
             return False
         return True
 
     def _delete(self, request: Request, route: Route, resource: Resource, user: User) -> Response:
-        form = self._form(request, resource)
+        form = self._reads.form(request, resource)
         options = self._delete_options(request)
-        present = self._read(route, resource)
+        present = self._reads.read(route, resource)
         last: list[Object] = []
         left = self._server.delete(
             resource.kind, route.namespace or "", route.name, options=options, user=user, last_states=last
         )
         if left is None and not (last and not resource.custom and traits_of(resource.kind).shown_when_deleted):
-            return answer(200, _deleted(resource, present), form if not form.shape else _PLAIN)
-        return self._answer(200, left or last[0], request, resource, form)
+            return answer(200, _deleted(resource, present), form if not form.shape else PLAIN)
+        return self._reads.answer(200, left or last[0], request, resource, form)
 
     # -- subresources -----------------------------------------------------------------------------------------------
 
@@ -385,12 +245,12 @@ class ResourceRequests:
         if name == "token":
             body = bodies.object_body(request, "TokenRequest", builtin=True)
             return answer(
-                201, self._tokens.issue(route.namespace or "", route.name, body), self._form(request, resource)
+                201, self._tokens.issue(route.namespace or "", route.name, body), self._reads.form(request, resource)
             )
         if name == "binding":
             return self._bind(request, route, resource, user)
         if verb == "get":
-            return self._get(request, route, resource)
+            return self._reads.get(request, route, resource)
         if verb == "update":
             return self._update(request, route, resource, user, name)
         if verb == "patch":
@@ -419,10 +279,12 @@ class ResourceRequests:
 
     def _scale_answer(self, status: int, scale: Object, request: Request, resource: Resource) -> Response:
         accept = request.headers.get("accept")
-        form = negotiate(accept, protobuf=True) if accept else _PLAIN
+        form = negotiate(accept, protobuf=True) if accept else PLAIN
         if not form.shape:
             return answer(status, scale, form)
-        return self._answer(status, scale, request, SCALE_OF_CUSTOM if resource.custom else SCALE_OF_BUILTIN, form)
+        return self._reads.answer(
+            status, scale, request, SCALE_OF_CUSTOM if resource.custom else SCALE_OF_BUILTIN, form
+        )
 
     def _bind(self, request: Request, route: Route, resource: Resource, user: User) -> Response:
         node = dig(bodies.object_body(request, "Binding", builtin=True), "target", "name", default="")
@@ -439,21 +301,6 @@ class ResourceRequests:
         return answer(201, _DONE)
 
     # -- parts ------------------------------------------------------------------------------------------------------
-
-    def _form(self, request: Request, resource: Resource) -> Form:
-        accept = request.headers.get("accept")
-        return negotiate(accept, protobuf=resource.protobuf, builtin=not resource.custom) if accept else _PLAIN
-
-    def _answer(self, status: int, obj: Object, request: Request, resource: Resource, form: Form) -> Response:
-        obj = self._server.in_version(resource.kind, obj)
-        if form is _PLAIN or form == _PLAIN:
-            return text_answer(status, self._server.text_of(resource.kind, obj))
-        if form.shape == "PartialObjectMetadataList":
-            raise not_a_list(resource)
-        if form.shape:
-            include = _included(request, form)
-            obj = shaped_object(form, resource, obj, now_s=self._now_s(), include=include)
-        return answer(status, obj, form)
 
     def _body(self, request: Request, resource: Resource, route: Route, checks: FieldChecks) -> Object:
         """The object of a write, with kind, apiVersion, name and namespace in agreement with the URL."""
@@ -498,36 +345,8 @@ class ResourceRequests:
         return options
 
 
-_PLAIN = Form()
 _TEXTS = ("name", "namespace", "generateName")
 _DONE = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
-
-
-def _selector(labels: str, fields: str) -> Callable[[Object], bool] | None:
-    try:
-        return selector(labels, fields)
-    except ValueError as problem:
-        raise bad_request(str(problem)) from problem
-
-
-def check_fields(resource: Resource, fields: str) -> None:
-    """Raise the 400 for a field that the kind cannot be selected by."""
-    for path, _, _ in parse_field_selector(fields) if fields else ():
-        if path in ("metadata.name", "metadata.namespace") or path in resource.selectable_fields:
-            continue
-        if resource.custom or resource.selectable_fields:
-            raise bad_request(f"field label not supported: {path}")
-        known = '"metadata.name", "metadata.namespace"'
-        raise bad_request(f'"{path}" is not a known field selector: only {known}')
-
-
-def _included(request: Request, form: Form) -> str:
-    """What a Table's rows carry; 400 for another word."""
-    wanted = request.param("includeObject") or "Metadata"
-    if form.is_table and wanted not in ("None", "Metadata", "Object"):
-        text = f"includeObject: Invalid value: \"{wanted}\": must be 'Metadata', 'Object', 'None', or empty"
-        raise bad_request(f"Unable to convert to Table as requested: {text}")
-    return wanted
 
 
 def _patcher(request: Request, patch_type: str) -> str:
