@@ -168,38 +168,45 @@ class TaskScheduler:
             self._running = False
 
     def _step(self, job: Job) -> None:
-        """Run a task up to an effect that it must wait for, or until others are ready as well."""
+        """Run a task up to an effect that it must wait for, or until others are ready as well.
+
+        An error's traceback holds this frame: it must not stay in `error`, or both would wait for the collector.
+        """
         value, error = job.answer
         job.answer = _NOTHING
         while True:
             try:
                 effect = job.task.send(value) if error is None else job.task.throw(error)
             except StopIteration as stop:
+                error = None
                 self._end(job, stop.value, None)
                 return
             except TaskCancelled as cancelled:
+                error = None
                 self._end(job, None, cancelled)
                 return
             except Exception as failure:
+                error = None
                 self._end(job, None, failure)
                 return
+            error = None
             if job.ready:  # it cancelled itself: the effect is not begun
                 return
             kind = type(effect)
             if kind is Spawn:
-                value, error = self._add(effect.task, effect.name), None
+                value = self._add(effect.task, effect.name)
             elif kind is Cancel:
                 self._cancel(effect.handle)
                 if effect.handle is job:
                     return
-                value, error = None, None
+                value = None
             elif kind is Join:
                 done = job.waiting = Done(self, job)
                 self._join(effect.handle, done)
                 return
             else:
                 try:
-                    value, error = self._at_once(effect, job.name), None
+                    value = self._at_once(effect, job.name)
                 except OSError as refused:
                     value, error = None, refused
                 if value is LATER:
@@ -208,6 +215,7 @@ class TaskScheduler:
                     return
             if self._queue:
                 job.answer = (value, error)
+                error = None
                 job.ready = True
                 self._queue.append(job)
                 return

@@ -211,9 +211,11 @@ class Engine:
             try:
                 effect = program.send(value) if error is None else program.throw(error)
             except StopIteration as stop:
+                error = None  # its traceback holds this frame: together they would wait for the collector
                 done(stop.value, None)
                 return
             except Exception as raised:
+                error = None
                 done(None, raised)
                 return
             value, error = None, None
@@ -308,6 +310,7 @@ class Engine:
         finally:
             self.acting = acting
         self._step(program, actor, done, value, error)
+        error = None  # as in _step
 
     def _perform(self, effect: Read | ReadList | Write, actor: Actor) -> Any:
         server: HubServer = self._hub if effect.at is None else self._around.server_at(effect.at, actor.name)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import io
+import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -29,6 +31,7 @@ from labsim.controllers.runtime.effects import (
 from labsim.controllers.runtime.engine import Engine
 from labsim.entropy import Entropy
 from labsim.history import History
+from labsim.kube.errors import ApiError
 from labsim.kube.server import ApiServer
 from labsim.model.http import Request, Response
 from labsim.model.kinds import CONFIG_MAP
@@ -196,3 +199,23 @@ def test_lost_doubled_or_reordered_wake_ups_change_nothing(wake_ups: list[str]) 
         queue.add(Key("default", name), "rough")
     bench.settle()
     assert bench.hub.revision == revision, "a settled world stops writing"
+
+
+def test_a_refusal_leaves_nothing_to_the_collector(monkeypatch: pytest.MonkeyPatch) -> None:
+    refusals: list[weakref.ref[ApiError]] = []
+    made = ApiError.__init__
+
+    def noted(self: ApiError, *arguments: Any, **named: Any) -> None:
+        made(self, *arguments, **named)
+        refusals.append(weakref.ref(self))
+
+    monkeypatch.setattr(ApiError, "__init__", noted)
+    bench = Bench()
+    bench.engine.add(Labeller(failures=2))
+    bench.hub.create(new(CONFIG_MAP, "default", "one"), CONFIG_MAP)
+    gc.disable()
+    try:
+        bench.settle()
+        assert [refusal() for refusal in refusals] == [None, None]
+    finally:
+        gc.enable()
