@@ -15,6 +15,7 @@ from labsim.kube.shapes import ANY, LIST, MAP, SCALAR, STRUCT, Shape, metadata_s
 from labsim.model.kinds import Kind
 from labsim.model.objects import Object
 
+_INT64 = 1 << 63
 _INTEGERS = frozenset(("int32", "int64", "uint32", "uint64", "int", "fixed32", "fixed64"))
 _GO_TYPES = {"time": "v1.Time", "bytes": "[]uint8", "quantity": "resource.Quantity"}
 _NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/=\r\n]")
@@ -73,6 +74,8 @@ class _Reader:
                     items[index] = self._scalar(item, inner.scalar, path, "")
             elif item is not None:
                 self._inner(item, inner, f"{path}[{index}]")
+            elif inner.form == STRUCT:
+                items[index] = {}  # Go's zero value
 
     def _map(self, entries: dict[str, Any], inner: Shape, path: str) -> None:
         for key, item in tuple(entries.items()):
@@ -105,7 +108,7 @@ class _Reader:
         elif wanted in _INTEGERS:
             if found is int:
                 return item
-            if found is float and item.is_integer():
+            if found is float and item.is_integer() and -_INT64 <= item < _INT64:
                 return int(item)
         elif wanted == "bool":
             if found is bool:

@@ -64,6 +64,9 @@ def _node_problems(schema: Mapping[str, Any], path: str, *, at_root: bool = Fals
             yield from _node_problems(child, here)
     if isinstance(schema.get("items"), Mapping):
         yield from _node_problems(schema["items"], f"{path}.items")
+    elif isinstance(schema.get("items"), list):
+        text = "Forbidden: items must be a schema object and not an array"
+        yield cause("FieldValueForbidden", text, f"{path}.items")
     if isinstance(schema.get("additionalProperties"), Mapping):
         yield from _node_problems(schema["additionalProperties"], f"{path}.additionalProperties")
 
@@ -145,7 +148,9 @@ def _inside_problems(part: Mapping[str, Any], path: str) -> Iterator[Cause]:
 
 def _list_problems(schema: Mapping[str, Any], path: str) -> Iterator[Cause]:
     list_type = schema.get("x-kubernetes-list-type")
-    items = schema.get("items") or {}
+    items = schema.get("items")
+    if not isinstance(items, Mapping):
+        items = {}
     if list_type == "set" and items.get("type") == "object" and items.get("x-kubernetes-map-type") != "atomic":
         shown = orjson.dumps(items.get("x-kubernetes-map-type")).decode()
         text = f"Invalid value: {shown}: must be atomic as item of a list with x-kubernetes-list-type=set"

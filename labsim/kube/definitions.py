@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from labsim.kube.definition_schemas import schema_problems
+from labsim.kube.definition_types import check_types
 from labsim.kube.errors import cause
 from labsim.kube.label_syntax import dns_1035_problems, subdomain_problems
 from labsim.kube.users import User
@@ -31,6 +32,7 @@ def _invalid(value: Any, text: str, path: str) -> Cause:
 
 def complete_definition(obj: Object, old: Object | None, _user: User) -> None:
     """Names, conversion and stored versions."""
+    check_types(obj)
     spec = obj.setdefault("spec", {})
     names = spec.setdefault("names", {})
     kind = str(names.get("kind", ""))

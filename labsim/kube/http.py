@@ -19,6 +19,7 @@ from labsim.kube.authentication import ANONYMOUS, bearer_token
 from labsim.kube.authorization import Attributes, Authorizer, forbidden_error, groups_allow
 from labsim.kube.catalog import Catalog, Resource
 from labsim.kube.client_seam import ClientSeam
+from labsim.kube.decoding import decode_builtin
 from labsim.kube.errors import ApiError, no_resource
 from labsim.kube.field_checks import FieldChecks
 from labsim.kube.impersonation import impersonated, wanted_user
@@ -31,6 +32,7 @@ from labsim.kube.reviews import review
 from labsim.kube.routes import Route, parse_path
 from labsim.kube.selectors import parse_field_selector
 from labsim.kube.server import ApiServer
+from labsim.kube.shapes import builtin_shape
 from labsim.kube.store import Revision
 from labsim.kube.users import User
 from labsim.model.http import Request, Response
@@ -171,6 +173,7 @@ class KubeHttp:
         body = bodies.object_body(request, resource.kind, builtin=True)
         body.setdefault("kind", resource.kind.kind)
         body.setdefault("apiVersion", resource.kind.api_version)
+        decode_builtin(resource.kind, body, builtin_shape(resource.kind))
         form = negotiate(request.headers.get("accept", ""), protobuf=resource.protobuf)
         made = review(resource.kind.kind, body, user, self._authorizer, self._token_user)
         if resource.kind.kind == "SelfSubjectReview":

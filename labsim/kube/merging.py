@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from labsim.kube.errors import ApiError
+from labsim.kube.errors import ApiError, bad_request
 from labsim.kube.fieldsets import item_element
 from labsim.kube.go_json import go_text
 from labsim.kube.shapes import ANYTHING, LIST, SCALAR, Shape, deduced
@@ -105,7 +105,10 @@ def strategically_merged(target: Any, patch: dict[str, Any], shape: Shape) -> di
     for key, value in patch.items():
         if key.startswith(_DELETE_PRIMITIVE):
             field = key[len(_DELETE_PRIMITIVE) :]
-            result[field] = [item for item in result.get(field) or [] if item not in value]
+            present = result.get(field)
+            if not isinstance(value, list) or not isinstance(present, list | None):
+                raise bad_request("invalid patch format of primitive list")
+            result[field] = [item for item in present or [] if item not in value]
     for key, value in patch.items():
         if key.startswith("$"):
             continue

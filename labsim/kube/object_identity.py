@@ -9,6 +9,7 @@ import orjson
 
 from labsim.kube import errors
 from labsim.kube.errors import ApiError, bad_request, cause
+from labsim.kube.go_json import kind_of
 from labsim.kube.registry import ServedKind
 from labsim.model.kinds import Kind
 from labsim.model.objects import Object, thaw
@@ -100,6 +101,9 @@ def checked_apply(kind: Kind, namespace: str, name: str, body: Any) -> Object:
         raise bad_request(f"invalid object type: {version}, Kind={body['kind']}")
     config = thaw(body)
     metadata = config.get("metadata") or {}
+    if not isinstance(metadata, dict):
+        found = kind_of(metadata)
+        raise bad_request(f"error decoding YAML: json: cannot unmarshal {found} into Go value of type v1.ObjectMeta")
     if metadata.get("managedFields") is not None:
         raise bad_request("metadata.managedFields must be nil")
     if not metadata.get("name"):

@@ -10,6 +10,7 @@ import orjson
 
 from labsim.kube.body_limits import MAX_COPIED_BYTES, is_too_deep, too_deep
 from labsim.kube.errors import ApiError, bad_request
+from labsim.kube.go_json import kind_of
 from labsim.kube.merging import merge_patched, strategically_merged
 from labsim.kube.shapes import Shape
 
@@ -55,6 +56,8 @@ def _json_patched(obj: Any, body: Any) -> Any:
                 if copied_bytes > MAX_COPIED_BYTES:
                     raise ApiError(422, "Invalid", _REJECTED, {})
             obj = jsonpatch.apply_patch(obj, [operation], in_place=True)
+        if not isinstance(obj, dict):
+            raise bad_request(f"json: cannot unmarshal {kind_of(obj)} into Go value of type map[string]interface {{}}")
         if is_too_deep(obj):
             raise too_deep()
         return obj

@@ -11,6 +11,7 @@ from labsim.kube.account_tokens import AccountTokens
 from labsim.kube.body_limits import fits, possible_bytes
 from labsim.kube.catalog import SCALE_OF_BUILTIN, SCALE_OF_CUSTOM, Resource, Subresource
 from labsim.kube.client_seam import ClientSeam
+from labsim.kube.decoding import decode_builtin
 from labsim.kube.errors import ApiError, bad_request, invalid_options, method_not_allowed, no_resource, not_found
 from labsim.kube.field_checks import FieldChecks, field_checks, note_duplicates
 from labsim.kube.go_json import kind_of
@@ -32,15 +33,18 @@ from labsim.kube.representation import (
 from labsim.kube.resource_reads import PLAIN, ResourceReads
 from labsim.kube.routes import Route
 from labsim.kube.server import ApiServer
+from labsim.kube.shapes import builtin_shape
 from labsim.kube.traits import traits_of
 from labsim.kube.users import User
 from labsim.model.http import Request, Response
+from labsim.model.kinds import Kind
 from labsim.model.objects import Object, dig, thaw
 
 _ACTIONS = {"POST": "create", "DELETE": "delete"}
 _DELETE_TYPES: dict[str, tuple[type, str]] = {
     "propagationPolicy": (str, "v1.DeletionPropagation"),
     "preconditions": (dict, "v1.Preconditions"),
+    "dryRun": (list, "[]string"),
 }
 _DELETE_OPTIONS = ("gracePeriodSeconds", "orphanDependents", "propagationPolicy")
 
@@ -243,7 +247,7 @@ class ResourceRequests:
             self._server.delete(resource.kind, route.namespace or "", route.name, options=options, user=user)
             return answer(201, _DONE)
         if name == "token":
-            body = bodies.object_body(request, "TokenRequest", builtin=True)
+            body = _typed_body(request, _TOKEN_REQUEST)
             return answer(
                 201, self._tokens.issue(route.namespace or "", route.name, body), self._reads.form(request, resource)
             )
@@ -263,7 +267,7 @@ class ResourceRequests:
             return self._scale_answer(200, found, request, resource)
         if request.method == "PATCH":
             return self._patch(request, route, resource, user, "scale")
-        scale = bodies.object_body(request, "Scale", builtin=True)
+        scale = _typed_body(request, _SCALE)
         metadata = scale.setdefault("metadata", {})
         _agree(metadata, "namespace", route.namespace)
         _agree_on_name(metadata, route.name)
@@ -287,7 +291,7 @@ class ResourceRequests:
         )
 
     def _bind(self, request: Request, route: Route, resource: Resource, user: User) -> Response:
-        node = dig(bodies.object_body(request, "Binding", builtin=True), "target", "name", default="")
+        node = dig(_typed_body(request, _BINDING), "target", "name", default="")
         self._server.patch(
             resource.kind,
             route.namespace or "",
@@ -323,10 +327,11 @@ class ResourceRequests:
     def _delete_options(self, request: Request, *, evicting: bool = False) -> dict[str, Any]:
         options: dict[str, Any] = {}
         if request.body:
-            options = bodies.object_body(request, "Eviction" if evicting else "DeleteOptions", builtin=True)
             if evicting:
-                options = options.get("deleteOptions") or {}
-            elif options.get("kind", "DeleteOptions") != "DeleteOptions":
+                options = _typed_body(request, _EVICTION).get("deleteOptions") or {}
+            else:
+                options = bodies.object_body(request, "DeleteOptions", builtin=True)
+            if options.get("kind", "DeleteOptions") != "DeleteOptions":
                 raise bad_request(f"the body of a DELETE must be DeleteOptions, it is {options.get('kind')!r}")
         for name in _DELETE_OPTIONS:
             value = request.param(name)
@@ -345,6 +350,17 @@ class ResourceRequests:
         return options
 
 
+def _typed_body(request: Request, kind: Kind) -> Object:
+    """The object of a subresource that has a kind of its own; 400 where its fields have other types."""
+    body = bodies.object_body(request, kind.kind, builtin=True)
+    decode_builtin(kind, body, builtin_shape(kind))
+    return body
+
+
+_SCALE = Kind("autoscaling", "v1", "Scale", "scales", True)
+_TOKEN_REQUEST = Kind("authentication.k8s.io", "v1", "TokenRequest", "tokenrequests", True)
+_BINDING = Kind("", "v1", "Binding", "bindings", True)
+_EVICTION = Kind("policy", "v1", "Eviction", "evictions", True)
 _TEXTS = ("name", "namespace", "generateName")
 _DONE = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
 

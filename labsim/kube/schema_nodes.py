@@ -25,6 +25,8 @@ from labsim.kube.schema_values import (
 
 _EMBEDDED_KEYS = ("apiVersion", "kind", "metadata")
 
+_EXACT = 2.0**63  # beyond which a whole number is left as it came
+
 
 class Node:
     """One node of a schema: any value that is neither object nor list."""
@@ -157,7 +159,7 @@ class ObjectNode(Node):
                     del value[key]
             elif not child.settle(item, before.get(key)):
                 fine = False
-            elif child.integral and type(item) is float:
+            elif child.integral and type(item) is float and abs(item) < _EXACT:
                 value[key] = int(item)
         for key, child in self.defaulted:
             if key not in value:
@@ -333,7 +335,7 @@ def _checker(schema: Schema) -> Callable[[Any], bool]:
             return frozenset(allowed).__contains__
     wanted = FORMATS.get(schema.get("format", ""))
     if wanted is not None and not is_constrained({k: v for k, v in schema.items() if k != "format"}):
-        return wanted
+        return lambda value: not isinstance(value, str) or wanted(value)  # a format is of texts, whatever the type
     if schema.get("format") == "int64" and not is_constrained({k: v for k, v in schema.items() if k != "format"}):
         return _fits_int64
     return lambda value: next(value_problems(schema, value, ""), None) is None
