@@ -23,7 +23,7 @@ from labsim.lab.machine_specs import host_id_of, machine_spec
 from labsim.lab.machine_traffic import MachineTraffic
 from labsim.lab.names import VIRTUAL, Addresses
 from labsim.lab.sizes import Sizes
-from labsim.machines.driver import HasConsole, MachineDriver, MachineSpec, Power
+from labsim.machines.driver import USER_NETWORK, HasConsole, MachineDriver, MachineSpec, Power
 from labsim.machines.simulated.driver import SimulatedDriver
 from labsim.model.http import Response, request_for_url
 from labsim.model.kinds import (
@@ -74,6 +74,7 @@ class LabOptions:
     pace_file: str = ""  # content of /etc/labsim/pace.json in the machines; "" where their clock is the world's own
     driver: Callable[[Lab], MachineDriver] | None = None
     hub: OutsideHub | None = None  # a cluster that is the hub, instead of the world's own
+    network: str = USER_NETWORK  # what the machines' cards are in
     identity: str = ""  # what tells this lab's machines from those of every other lab on their hypervisor
     talk: Callable[[str], None] = silent
     began_s: float = VIRTUAL_EPOCH_S  # when in-world time and this host's were the same
@@ -180,7 +181,9 @@ class Lab:
 
     def _machine_spec(self, name: str, group: MachineGroup) -> MachineSpec:
         entropy = self.entropy.child(f"machines/{self.options.identity}") if self.options.identity else self.entropy
-        return machine_spec(name, group, self.options.sizes, entropy)
+        spec = machine_spec(name, group, self.options.sizes, entropy)
+        nics = tuple(dataclasses.replace(nic, network=self.options.network) for nic in spec.nics)
+        return dataclasses.replace(spec, nics=nics)
 
     # -- what scenarios and commands ask -------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from labsim.lab.ledger import Entry, Ledger
 from labsim.machines.libvirt.driver import DIRECTORY, DOMAIN
 from labsim.machines.libvirt.files import MARK_FILE
 from labsim.machines.libvirt.marked import MarkedDomain, marked_domains
+from labsim.machines.libvirt.networks import NETWORK, MarkedNetwork, marked_networks
 from labsim.machines.libvirt.session import SESSION_URI, has_session
 
 RUNNING, DEAD = "running", "dead"
@@ -71,7 +72,7 @@ def search(root: Path) -> Search:
         except LabError as error:
             problems.append(f"{error.message} ({error.hint})")
             continue
-        uris |= {entry.detail.get("uri", SESSION_URI) for entry in entries if entry.kind == DOMAIN}
+        uris |= {entry.detail.get("uri", SESSION_URI) for entry in entries if entry.kind in (DOMAIN, NETWORK)}
         for entry in entries:
             try:
                 found += _named_by(entry, owner, folder.path)
@@ -79,12 +80,13 @@ def search(root: Path) -> Search:
                 problems.append(f"{entry.kind} {entry.identity} of lab {folder.name}: {error}")
     for uri in sorted(uris):
         try:
-            domains = marked_domains(uri)
+            domains, networks = marked_domains(uri), marked_networks(uri)
         except LabError as error:
             problems.append(f"{uri} cannot be asked: {error.message} ({error.hint})")
             continue
         for domain in domains:
             found += _of_domain(domain, root)
+        found += [_of_network(network, root) for network in networks]
     return Search(found=tuple(dict.fromkeys(found)), problems=tuple(problems))
 
 
@@ -139,23 +141,34 @@ def _of_domain(domain: MarkedDomain, root: Path) -> Iterator[Leftover]:
 
 def _owner_of_domain(domain: MarkedDomain, root: Path) -> _Owner:
     """A lab of the state folder; a run, by its directory; or a lab whose folder and ledger somebody deleted."""
-    by_hand = f"virsh -c {shlex.quote(domain.uri)} undefine --nvram --managed-save {domain.uuid}"
-    by_hand += f"; virsh -c {shlex.quote(domain.uri)} destroy {domain.uuid}"
-    if domain.folder is None:
-        return _Owner(domain.mark, DEAD, by_hand)
-    folder = LabFolder(domain.folder)
-    run = domain.folder.parent
-    if domain.folder.parent == root.resolve() and _names(folder.ledger, domain):
+    virsh = f"virsh -c {shlex.quote(domain.uri)}"
+    by_hand = f"{virsh} undefine --nvram --managed-save {domain.uuid}; {virsh} destroy {domain.uuid}"
+    return _owner_by_mark(domain, DOMAIN, by_hand, root)
+
+
+def _of_network(network: MarkedNetwork, root: Path) -> Leftover:
+    virsh = f"virsh -c {shlex.quote(network.uri)}"
+    by_hand = f"{virsh} net-undefine {network.uuid}; {virsh} net-destroy {network.uuid}"
+    return _owner_by_mark(network, NETWORK, by_hand, root).has("network", network.uuid)
+
+
+def _owner_by_mark(thing: MarkedDomain | MarkedNetwork, kind: str, by_hand: str, root: Path) -> _Owner:
+    """The lab that a mark names, if its ledger takes the thing with it; else the commands that do."""
+    if thing.folder is None:
+        return _Owner(thing.mark, DEAD, by_hand)
+    folder = LabFolder(thing.folder)
+    run = thing.folder.parent
+    if thing.folder.parent == root.resolve() and _names(folder.ledger, kind, thing.uuid):
         return _owner_of(folder)
-    if domain.folder.name == LAB_FOLDER and _names(run / LEDGER, domain):
-        return _Owner(domain.mark, RUNNING if folder.is_running() else DEAD, f"labsim down {shlex.quote(str(run))}")
-    return _Owner(domain.mark, RUNNING if folder.is_running() else DEAD, by_hand)
+    if thing.folder.name == LAB_FOLDER and _names(run / LEDGER, kind, thing.uuid):
+        return _Owner(thing.mark, RUNNING if folder.is_running() else DEAD, f"labsim down {shlex.quote(str(run))}")
+    return _Owner(thing.mark, RUNNING if folder.is_running() else DEAD, by_hand)
 
 
-def _names(ledger: Path, domain: MarkedDomain) -> bool:
-    """Whether a removal by this ledger takes the domain."""
+def _names(ledger: Path, kind: str, identity: str) -> bool:
+    """Whether a removal by this ledger takes the thing."""
     try:
-        return any(entry.kind == DOMAIN and entry.identity == domain.uuid for entry in Ledger(ledger).pending())
+        return any(entry.kind == kind and entry.identity == identity for entry in Ledger(ledger).pending())
     except LabError:
         return False
 

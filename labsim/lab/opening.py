@@ -39,6 +39,7 @@ class OpenLab:
         self.stays = False  # closing leaves what was made, for a later process of the lab
         self.is_left = False  # somebody has asked for that
         self._closers = closers or []
+        self._after_lab: list[Callable[[], None]] = []
 
     @property
     def is_kept(self) -> bool:
@@ -78,10 +79,15 @@ class OpenLab:
         """Add something to close when everything else is closed."""
         self._closers.insert(0, close)
 
+    def after_lab(self, close: Callable[[], None]) -> None:
+        """Add something to remove when the machines are gone."""
+        self._after_lab.append(close)
+
     def close(self) -> None:
         """Remove everything that was made, in reverse order; the first error is raised at the end."""
         errors: list[Exception] = []
-        for close in [*reversed(self._closers), self.lab.leave if self.stays else self.lab.remove]:
+        removing = [self.lab.leave] if self.stays else [self.lab.remove, *self._after_lab]
+        for close in [*reversed(self._closers), *removing]:
             try:
                 close()
             except Exception as error:

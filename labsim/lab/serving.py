@@ -64,18 +64,28 @@ class Serving:
         self.node_ports = node_ports or HeldPorts(self._hosts)
         self._places: dict[tuple[str, int], list[tuple[str, int]]] = {}
         self.edge = HttpsEdge(submit=self._submit)
-        identity = self.authority.serving(
+        self._more_name_servers: list[NameServer] = []
+        self._identity = self.authority.serving(
             [HUB_NAME, SERVICE_NAME, IMAGE_SERVICE_NAME, "localhost", *NODE_ADDRESSES, *hosts]
         )
         try:
             at = port if kept is None else kept["port"]
-            self.port = self.edge.listen(self._hosts[0], at, self._handle, tls=identity, judges_size=True)
+            self.port = self.edge.listen(self._hosts[0], at, self._handle, tls=self._identity, judges_size=True)
             for host in self._hosts[1:]:
-                self.edge.listen(host, self.port, self._handle, tls=identity, judges_size=True)
+                self.edge.listen(host, self.port, self._handle, tls=self._identity, judges_size=True)
             self.name_server = NameServer(self._zone, self._hosts[0], 0 if kept is None else kept["nameServerPort"])
         except BaseException:
             self.edge.close()
             raise
+
+    def listen_at(self, hosts: Sequence[str], *, names: bool = False) -> None:
+        """Serve everything at more addresses of this host, and the zone at the first of them where `names` is set.
+        Before the lab is attached. Raises LabError where an address cannot be had."""
+        for host in hosts:
+            self.edge.listen(host, self.port, self._handle, tls=self._identity, judges_size=True)
+        self._hosts += tuple(hosts)
+        if names:
+            self._more_name_servers.append(NameServer(self._zone, hosts[0], self.name_server.port))
 
     @property
     def url(self) -> str:
@@ -116,7 +126,8 @@ class Serving:
         write_kubeconfig(path, self.url, ca_pem=self.authority.ca_pem, token=token, user=role.value)
 
     def close(self) -> None:
-        self.name_server.close()
+        for server in (self.name_server, *self._more_name_servers):
+            server.close()
         self.edge.close()
         self.node_ports.close()
 

@@ -17,6 +17,7 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 from labsim.errors import InvalidFile
 from labsim.model.hub_fault import HubFaultStep
 from labsim.model.machine_group import MachineGroup
+from labsim.model.networks import DnsSpec, NetworkSpec
 from labsim.model.quantities import format_duration, format_size
 from labsim.model.scenario_parts import Duration, Name, Part, Player, State
 
@@ -66,19 +67,11 @@ class HubSpec(Part):
     components: Components = Components()
 
 
-class DnsSpec(Part):
-    """The lab's DNS: records are made for each hosted cluster, as the product documentation asks."""
-
-    stack: Literal["IPv4", "IPv6", "dual"] = "IPv4"
-    """The families of the records of hosted clusters."""
-    missing: list[str] = Field(default_factory=list)
-    """Records that somebody forgot: `api.example.krnl.es`, `*.apps.example.krnl.es`."""
-
-
 class LabSpec(Part):
     base_domain: str = Field(default="krnl.es", alias="baseDomain")
     cim: CimRequirement = CimRequirement()
     dns: DnsSpec = DnsSpec()
+    network: NetworkSpec = NetworkSpec()
     hub: HubSpec = HubSpec()
     infra_envs: list[InfraEnvSpec] = Field(alias="infraEnvs", min_length=1)
     machines: list[MachineGroup] = Field(min_length=1)

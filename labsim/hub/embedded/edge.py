@@ -34,6 +34,7 @@ MAX_BODY_BYTES = 3 * 1024 * 1024  # kube-apiserver's limit for a request body
 BACKLOG = 1024
 LOOK_ROUND_S = 1.0  # how often peers are looked at that keep us waiting
 CLOSE_TIMEOUT_S = 5.0
+_IPV6_FREEBIND = 78  # linux/in6.h; the socket module does not name it
 
 # Answers a request on the world's thread: at once, or later through a future.
 Handle = Callable[[Request], "Response | Future[Response]"]
@@ -265,6 +266,9 @@ def _bind(host: str, port: int) -> socket.socket:
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            # The address of a bridge is tentative, and not to be bound otherwise, until a machine is on it.
+            listening.setsockopt(socket.IPPROTO_IPV6, _IPV6_FREEBIND, 1)
         listening.bind((host, port))
     except OSError as problem:
         listening.close()

@@ -1,11 +1,10 @@
-"""Domain and network XML: rendered from vm-templates/, and read back. Pure: no hypervisor is touched."""
+"""Domain XML: rendered from vm-templates/, and read back. Pure: no hypervisor is touched."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import hashlib
-import ipaddress
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +22,6 @@ QEMU_NAMESPACE = "http://libvirt.org/schemas/domain/qemu/1.0"
 CD_BUSES = {"": "scsi", "virtio": "scsi", "sata": "sata"}
 # QEMU's own default is up to 1 GiB of translated code for each machine; this holds a booted Linux with Python.
 TCG_CACHE_MIB = 256
-_BRIDGE_NAME_LENGTH_MAX = 15
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,34 +34,8 @@ class Mark:
     spec: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class NetworkHost:
-    """A fixed address for a card, and the name it is served under."""
-
-    mac: str
-    name: str
-    address: str
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class NetworkSpec:
-    """A lab's own network. `outgoing`: translated to the outside; `domain`: DNS names are answered below it."""
-
-    name: str
-    uuid: str
-    bridge: str
-    subnet: str
-    domain: str = ""
-    outgoing: bool = False
-    hosts: tuple[NetworkHost, ...] = ()
-
-    def __post_init__(self) -> None:
-        if len(self.bridge) > _BRIDGE_NAME_LENGTH_MAX:
-            raise ValueError(f"bridge name {self.bridge!r} is longer than {_BRIDGE_NAME_LENGTH_MAX} characters")
-
-
 @functools.cache
-def _templates() -> jinja2.Environment:
+def templates() -> jinja2.Environment:
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader(template_directory()), autoescape=True, undefined=jinja2.StrictUndefined
     )
@@ -85,7 +57,7 @@ def domain_xml(
     is where UEFI keeps its variables."""
     place = {source: index + 1 for index, source in enumerate(spec.boot_order)}
     return (
-        _templates()
+        templates()
         .get_template("domain.xml.j2")
         .render(
             cd_bus=CD_BUSES[spec.cd_bus],
@@ -104,24 +76,6 @@ def domain_xml(
             qemu_namespace=QEMU_NAMESPACE,
             spec=spec,
             tcg_cache_mib=TCG_CACHE_MIB,
-        )
-    )
-
-
-def network_xml(network: NetworkSpec, *, lab: str) -> str:
-    """The definition of a lab's network: the first address is the host's, DHCP serves the others."""
-    subnet = ipaddress.IPv4Network(network.subnet)
-    return (
-        _templates()
-        .get_template("network.xml.j2")
-        .render(
-            first=str(subnet[2]),
-            gateway=str(subnet[1]),
-            lab=lab,
-            last=str(subnet[-2]),
-            namespace=NAMESPACE,
-            network=network,
-            prefix=subnet.prefixlen,
         )
     )
 

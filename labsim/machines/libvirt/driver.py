@@ -17,6 +17,7 @@ from labsim.machines.libvirt.connection import Connection
 from labsim.machines.libvirt.devices import CD_ALIAS, DISK_ALIAS
 from labsim.machines.libvirt.errors import from_os
 from labsim.machines.libvirt.files import MachineFiles, remove_directory
+from labsim.machines.libvirt.networks import NETWORK, LabNetwork, remove_network
 from labsim.machines.libvirt.session import SESSION_URI
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,8 @@ class LibvirtDriver:
 
     lab: the lab's name, which may be used in another folder at the same time. folder: where the machines' files go.
     journal: told before anything is made. uri: the caller's own session unless another is named; it must be on this
-    host, since disks and ISOs are files. talk: gets the one-line notice when machines have to be emulated.
+    host, since disks and ISOs are files. network: the lab's own, where its machines have reservations. talk: gets the
+    one-line notice when machines have to be emulated.
     """
 
     name = "libvirt"
@@ -47,12 +49,14 @@ class LibvirtDriver:
         folder: Path,
         journal: Journal,
         uri: str = SESSION_URI,
+        network: LabNetwork | None = None,
         acceleration: Acceleration | None = None,
         talk: Callable[[str], None] = log.info,
     ) -> None:
         self.mark = lab_mark(lab, folder)
         self._journal = journal
         self._uri = uri
+        self._network = network
         self._connection = Connection(uri)
         self._files = MachineFiles(folder, self.mark)
         self._acceleration = acceleration or find_acceleration()
@@ -73,6 +77,8 @@ class LibvirtDriver:
         known = self._connection.call(lambda hypervisor: self._marked(hypervisor).get(spec.name))
         if known is None:
             # The hypervisor is asked before the first file is made: an unreachable one leaves nothing behind.
+            if self._network is not None:
+                self._network.reserve(spec)
             self._make(spec, definition)
             return
         uuid, mark = known
@@ -330,10 +336,17 @@ def removers() -> dict[str, Callable[[LedgerEntry], None]]:
         finally:
             connection.close()
 
+    def network(entry: LedgerEntry) -> None:
+        connection = Connection(entry.detail.get("uri", SESSION_URI))
+        try:
+            connection.call(lambda hypervisor: remove_network(connection, hypervisor, entry.identity, entry.mark))
+        finally:
+            connection.close()
+
     def directory(entry: LedgerEntry) -> None:
         try:
             remove_directory(Path(entry.identity), entry.mark)
         except OSError as error:
             raise from_os(error, f"deleting {entry.identity}") from error
 
-    return {DOMAIN: domain, DIRECTORY: directory}
+    return {DOMAIN: domain, DIRECTORY: directory, NETWORK: network}

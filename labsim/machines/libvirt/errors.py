@@ -108,6 +108,20 @@ RULES: tuple[Rule, ...] = (
         "somebody else removed it; `labsim down` cleans up what is left of the lab",
     ),
     Rule(
+        "network-taken",
+        frozenset(),
+        r"network is already in use by|bridge name .* already in use",
+        "the network's subnet or bridge is taken",
+        "say it again: another subnet is chosen then; `labsim leaks` shows networks that labs have left",
+    ),
+    Rule(
+        "no-dnsmasq",
+        frozenset(),
+        r"dnsmasq",
+        "libvirt has no dnsmasq for the network's DHCP and DNS",
+        "install it (dnsmasq-base on Debian, dnsmasq on Fedora), or leave lab.network out: user mode needs none",
+    ),
+    Rule(
         "no-network",
         frozenset({NO_NETWORK}),
         "",

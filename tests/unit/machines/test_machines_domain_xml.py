@@ -137,25 +137,6 @@ def test_a_disk_that_no_machine_can_have_is_refused(wrong: dict[str, object]) ->
         dataclasses.replace(SPEC.disks[0], **wrong)  # type: ignore[arg-type]
 
 
-def test_a_network_has_its_gateway_first_and_serves_the_rest() -> None:
-    host = xml.NetworkHost(mac="52:54:00:00:00:01", name="worker-0", address="192.168.77.20")
-    spec = xml.NetworkSpec(
-        name="lab", uuid=SPEC.uuid, bridge="labsim0", subnet="192.168.77.0/24", domain="krnl.es", hosts=(host,)
-    )
-    root = ET.fromstring(xml.network_xml(spec, lab="one-1234"))
-    assert root.find("ip").attrib == {"address": "192.168.77.1", "prefix": "24"}  # type: ignore[union-attr]
-    assert root.find("./ip/dhcp/range").attrib == {"start": "192.168.77.2", "end": "192.168.77.254"}  # type: ignore[union-attr]
-    assert root.find("./ip/dhcp/host").attrib == {  # type: ignore[union-attr]
-        "mac": "52:54:00:00:00:01",
-        "name": "worker-0",
-        "ip": "192.168.77.20",
-    }
-    assert root.find("forward") is None
-    assert ET.fromstring(xml.network_xml(dataclasses.replace(spec, outgoing=True), lab="x")).find("forward") is not None
-    with pytest.raises(ValueError, match="bridge"):
-        dataclasses.replace(spec, bridge="a-bridge-with-a-long-name")
-
-
 EVERY_BUS = dataclasses.replace(
     SPEC,
     disks=(
