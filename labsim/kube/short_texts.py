@@ -16,6 +16,13 @@ def cached_if_short(maxsize: int) -> Callable[[F], F]:
 
     def decorate(function: F) -> F:
         cached = functools.lru_cache(maxsize)(function)
+        if function.__code__.co_argcount == 1 and not function.__code__.co_kwonlyargcount:  # most, and the quick way
+
+            @functools.wraps(function)
+            def call_with_one(text: str) -> Any:
+                return cached(text) if len(text) <= SHORT else function(text)
+
+            return cast(F, call_with_one)
 
         @functools.wraps(function)
         def call(text: str, *others: Any, **named: Any) -> Any:

@@ -169,6 +169,7 @@ def parse_inventory(text: str, minimum_disk_gb: int) -> Inventory:
         document["interfaces"] = [
             nic for nic in document.get("interfaces") or [] if nic.get("type", "") in STORED_NIC_TYPES
         ]
+        _check_types(document)
         for disk in document.get("disks") or []:
             if not disk.get("id"):
                 disk["id"] = disk.get("by_id") or disk.get("by_path") or disk.get("path") or ""
@@ -177,6 +178,21 @@ def parse_inventory(text: str, minimum_disk_gb: int) -> Inventory:
         return Inventory(document)
     except (AttributeError, TypeError, ValueError) as error:
         raise ServiceError(400, f"failed to decode inventory: {error}") from error
+
+
+def _check_types(document: Mapping[str, Any]) -> None:
+    """Raise TypeError for values of other types than upstream's: they are used later, where nobody can be told."""
+    for name in ("interfaces", "disks", "gpus", "routes"):
+        entries = document.get(name) or []
+        if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
+            raise TypeError(f"{name} is no list of objects")
+    for nic in document.get("interfaces") or []:
+        addresses = [*(nic.get("ipv4_addresses") or ()), *(nic.get("ipv6_addresses") or ())]
+        if not all(isinstance(text, str) for text in (nic.get("name", ""), nic.get("mac_address", ""), *addresses)):
+            raise TypeError("a name or an address of an interface is no text")
+    cpu = _mapping(document, "cpu")
+    if not isinstance(cpu.get("flags") or [], list) or not isinstance(cpu.get("frequency") or 0, int | float):
+        raise TypeError("cpu has a frequency that is no number, or flags that are no list")
 
 
 def not_eligible_reasons(disk: Mapping[str, Any], minimum_disk_gb: int) -> list[str]:

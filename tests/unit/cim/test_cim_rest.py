@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 from urllib.parse import urlencode
 
@@ -188,6 +189,11 @@ def test_tokens_differ_by_purpose_and_hold_one_claim() -> None:
         ("POST", "instructions", {"step_type": "inventory", "output": "{"}, 400),
         ("POST", "instructions", {"step_type": "inventory", "output": "[]"}, 400),
         ("POST", "instructions", {"step_type": "inventory", "output": '{"disks": 7}'}, 400),
+        ("POST", "instructions", {"step_type": "inventory", "output": '{"interfaces": [{"mac_address": {}}]}'}, 400),
+        ("POST", "instructions", {"step_type": "inventory", "output": '{"interfaces": [{"name": 1}]}'}, 400),
+        ("POST", "instructions", {"step_type": "inventory", "output": '{"interfaces": [{"ipv6_addresses": 1}]}'}, 400),
+        ("POST", "instructions", {"step_type": "inventory", "output": '{"gpus": ["a"]}'}, 400),
+        ("POST", "instructions", {"step_type": "inventory", "output": '{"cpu": {"frequency": "fast"}}'}, 400),
         ("POST", "instructions", {"step_type": "ntp-synchronizer", "output": '{"ntp_sources": {"a": 1}}'}, 400),
         ("POST", "instructions", {"step_type": "unheard-of", "output": "x"}, 204),
         ("POST", "instructions", {"step_type": "inventory", "exit_code": 3, "output": "{"}, 204),
@@ -401,3 +407,57 @@ def test_the_cluster_and_its_events_can_be_read() -> None:
     assert events[0]["name"] == "host_registration_succeeded"
     assert events[0]["message"] == f"Host {HOST_ID}: Successfully registered"
     assert events[0]["event_time"].endswith("Z")
+
+
+ANYTHING = st.sampled_from([None, True, 0, -1, 2**70, 1e300, "", "x" * 300, "\x00", [], [None], ["a"], {}, {"a": [1]}])
+STEPS = (
+    *("inventory", "connectivity-check", "free-network-addresses", "api-vip-connectivity-check", "ntp-synchronizer"),
+    *("container-image-availability", "domain-resolution", "disk-speed-check", "logs-gather", "install", "x"),
+)
+
+
+def _somewhere(data: st.DataObject, tree: Any, value: Any) -> Any:
+    """The tree with one value at some place in it."""
+    if not isinstance(tree, dict | list) or not tree or data.draw(st.integers(0, 4)) == 0:
+        return value
+    key = data.draw(st.sampled_from(sorted(tree) if isinstance(tree, dict) else range(len(tree))))
+    made: Any = dict(tree) if isinstance(tree, dict) else list(tree)
+    made[key] = _somewhere(data, tree[key], value)
+    return made
+
+
+@settings(max_examples=250, derandomize=True, deadline=None)
+@given(data=st.data())
+def test_an_inventory_with_a_value_of_another_type_is_refused_or_can_be_used(data: st.DataObject) -> None:
+    """Found: an address that is an object was taken, and failed each time that the Agent was written."""
+    service = Service()
+    host = service.host()
+    said = _somewhere(data, inventory(gpus=[{"name": "g"}]), data.draw(ANYTHING))
+    output = json.dumps(said)
+    body = {"step_type": "inventory", "step_id": "inventory-1", "exit_code": 0, "output": output}
+    answer = service.call("POST", _path(service), body)
+    assert answer.status in (204, 400)
+    kept = host.inventory
+    if kept is not None:
+        assert kept.agent_status() is not None
+        assert kept.labels() is not None
+        assert kept.connectivity_entry(host.id)
+        assert service.call("GET", _path(service)).status == 200
+        script = f"/infra-envs/{service.infra_env().id}/downloads/files?file_name=ipxe-script&mac=a"
+        assert service.call("GET", f"{script}&ipxe_script_type=boot-order-control").status == 200
+    service.cim.monitor.tick(service.now_s + 60)
+
+
+@settings(max_examples=150, derandomize=True, deadline=None)
+@given(step=st.sampled_from(STEPS), tree=st.dictionaries(st.text(max_size=5), ANYTHING, max_size=3), value=ANYTHING)
+def test_any_reply_of_a_step_is_answered(step: str, tree: Any, value: Any) -> None:
+    service = Service()
+    host = service.host_in("known", bound=True)
+    answers = {"remote_hosts": value, "ntp_sources": value, "resolutions": value, "images": value, "is_success": value}
+    for output in (tree, answers, [value], {name: [tree, value] for name in answers}):
+        text = json.dumps(output)
+        body = {"step_type": step, "step_id": f"{step}-1", "exit_code": 0, "output": text}
+        assert service.call("POST", _path(service), body).status in (204, 400)
+    service.cim.monitor.tick(service.now_s + 60)
+    assert service.call("GET", _path(service)).status == 200
+    assert host.id == HOST_ID
