@@ -145,7 +145,7 @@ def _complete_namespace(obj: Object, old: Object | None, _user: User) -> None:
 
 
 _NOT_READY = "node.kubernetes.io/not-ready"
-_NODE_INFO = (
+NODE_INFO = (
     *("machineID", "systemUUID", "bootID", "kernelVersion", "osImage", "containerRuntimeVersion", "kubeletVersion"),
     *("kubeProxyVersion", "operatingSystem", "architecture"),
 )
@@ -160,7 +160,7 @@ def _complete_node(obj: Object, old: Object | None, _user: User) -> None:
     status = obj.setdefault("status", {})
     status.setdefault("daemonEndpoints", {"kubeletEndpoint": {"Port": 0}})
     information = status.setdefault("nodeInfo", {})
-    for field in _NODE_INFO:
+    for field in NODE_INFO:
         information.setdefault(field, "")
     if "capacity" in status:
         status.setdefault("allocatable", dict(status["capacity"]))
@@ -168,7 +168,7 @@ def _complete_node(obj: Object, old: Object | None, _user: User) -> None:
 
 NODE_STATUS_BLANKS: Object = {
     "daemonEndpoints": {"kubeletEndpoint": {"Port": 0}},
-    "nodeInfo": dict.fromkeys(_NODE_INFO, ""),
+    "nodeInfo": dict.fromkeys(NODE_INFO, ""),
 }
 
 

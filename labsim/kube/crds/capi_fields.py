@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from labsim.kube.builtin import NODE_INFO
 from labsim.kube.crds.builder import Schema, array, conditions, enum, int32, integer, map_of, obj, rule, string, time
 
 ATOMIC_LIST: Schema = {"x-kubernetes-list-type": "atomic"}
@@ -13,6 +14,7 @@ _LABEL_PART = r"(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])"
 SUBDOMAIN = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
 KIND_NAME = r"^[a-zA-Z]([-a-zA-Z0-9]*[a-zA-Z0-9])?$"
 _CONDITION_TYPE = rf"^({SUBDOMAIN}/)?{_LABEL_PART}$"
+_TAINT_KEY = rf"^({SUBDOMAIN}\/)?([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]$"
 _OWN_CONDITIONS = "!(self in ['Ready','Available','HealthCheckSucceeded','OwnerRemediated','ExternallyRemediated'])"
 _OWN_CONDITIONS_TEXT = "type must not be one of: Ready, Available, HealthCheckSucceeded, OwnerRemediated, "
 NEW_COUNTS = ("replicas", "readyReplicas", "availableReplicas", "upToDateReplicas")
@@ -103,7 +105,7 @@ def taints() -> Schema:
     """The taints of a Machine's Node."""
     taint = obj(
         {
-            "key": string(minLength=1, maxLength=317),
+            "key": string(minLength=1, maxLength=317, pattern=_TAINT_KEY),
             "value": string(minLength=1, maxLength=63, pattern=f"^{_LABEL_PART}?$"),
             "effect": enum("NoSchedule", "PreferNoSchedule", "NoExecute"),
             "propagation": enum("Always", "OnInitialization"),
@@ -126,6 +128,13 @@ def unhealthy_conditions(timeout: str, timeout_schema: Schema, *, of_nodes: bool
 
 def count_fields(*names: str) -> dict[str, Schema]:
     return {name: int32() for name in names}
+
+
+def node_info() -> Schema:
+    """What a Node says of its system, copied onto its Machine."""
+    return obj(
+        {**{field: string() for field in NODE_INFO}, "swap": obj({"capacity": integer()})}, required=sorted(NODE_INFO)
+    )
 
 
 def replica_counts() -> Schema:

@@ -18,7 +18,6 @@ from labsim.kube.crds.builder import (
     integer,
     map_of,
     obj,
-    open_obj,
     string,
     time,
     version,
@@ -35,6 +34,7 @@ from labsim.kube.crds.capi_fields import (
     label_selector,
     map_list,
     newer_conditions,
+    node_info,
     object_name,
     readiness_gates,
     reference,
@@ -112,7 +112,7 @@ def machine() -> Schema:
                 {"bootstrapDataSecretCreated": boolean(), "infrastructureProvisioned": boolean()}, **NOT_EMPTY
             ),
             "nodeRef": obj({"name": object_name()}, required=["name"]),
-            "nodeInfo": open_obj({}),
+            "nodeInfo": node_info(),
             "lastUpdated": time(),
             "addresses": array(address, maxItems=256, **ATOMIC_LIST),
             "failureDomain": string(minLength=1, maxLength=256),
@@ -277,7 +277,8 @@ def cluster() -> Schema:
     blocks = array(string(minLength=1, maxLength=43), minItems=1, maxItems=100, **ATOMIC_LIST)
     ranges = obj({"cidrBlocks": blocks}, required=["cidrBlocks"])
     port = int32(minimum=1, maximum=65535)
-    class_reference = obj({"name": object_name(), "namespace": string(minLength=1, maxLength=63)}, required=["name"])
+    namespace = string(minLength=1, maxLength=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+    class_reference = obj({"name": object_name(), "namespace": namespace}, required=["name"])
     topology = obj(
         {
             "classRef": class_reference,
