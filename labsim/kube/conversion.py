@@ -34,7 +34,7 @@ def bound_conversion(
             return obj
         try:
             return convert(obj, kind.api_version, definition_of)
-        except ValueError as problem:
+        except (ValueError, TypeError, AttributeError, KeyError) as problem:  # fields of types that Go would not read
             text = f"conversion webhook for {version}, Kind={kind.kind} failed: {problem}"
             raise ApiError(500, "", text) from problem
 

@@ -15,7 +15,7 @@ import orjson
 
 from labsim.kube.catalog import Resource
 from labsim.kube.client_seam import USUAL, MakeGate, WatchTerms
-from labsim.kube.errors import expired
+from labsim.kube.errors import ApiError, expired
 from labsim.kube.gate import Gate
 from labsim.kube.past import changes_since, objects_at
 from labsim.kube.protobuf_encoding import encode_event
@@ -27,6 +27,7 @@ from labsim.kube.tables import table
 from labsim.model.objects import Object, dig
 
 PENDING_EVENTS_MAX = 10_000  # live events that a watcher may be behind, beyond what it was given at its start
+_NOT_CONVERTED = "an object cannot be shown in its version"  # why a watch ends; upstream's ends as silently
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 _LINE = {event: b'{"type":"' + event.encode() + b'","object":' for event in ("ADDED", "MODIFIED", "DELETED")}
 
@@ -203,7 +204,8 @@ class WatchStream:
                 self._begin(objects, ())
             else:
                 self._begin(self._objects_at(as_of), changes_since(self._server, kind, as_of) or ())
-        self._unsubscribe = self._server.subscribe(self._committed, kind, options.fields)
+        if not self._ended:
+            self._unsubscribe = self._server.subscribe(self._committed, kind, options.fields)
 
     def _objects_at(self, revision: int) -> list[Object]:
         """What this watch begins with where its cache has stopped at a revision, which the log still reaches."""
@@ -219,22 +221,33 @@ class WatchStream:
         reached = current if options.at_least is None else options.at_least
         if wants_end and reached <= shown:
             first.append((shown, self._bookmark(shown, {INITIAL_EVENTS_END: "true"})))
+        is_whole = True
         for revision in past:
-            first += [(revision.revision, line) for line in self._lines(revision)]
+            try:
+                first += [(revision.revision, line) for line in self._lines(revision)]
+            except ApiError:
+                is_whole = False
+                break
             revision.told = None
-        if wants_end and reached > shown:
+        if is_whole and wants_end and reached > shown:
             first.append((current, self._bookmark(current, {INITIAL_EVENTS_END: "true"})))
-        self.events += len(first) - wants_end
+        self.events += len(first) - (wants_end and (is_whole or reached <= shown))
         if self._gate is not None:
             for at, line in first:
                 self._gate.send(at, line)
         elif first:
             self._pending.append(b"".join(line for _, line in first))
+        if not is_whole:
+            self._end(_NOT_CONVERTED)
 
     def _committed(self, revision: Revision) -> None:
         if self._ended or revision.revision <= self._floor:
             return
-        lines = self._lines(revision)
+        try:
+            lines = self._lines(revision)
+        except ApiError:  # the writer must not suffer from it
+            self._end(_NOT_CONVERTED)
+            return
         if not lines:
             return
         if len(self._pending) + len(self._untold) + self.held >= PENDING_EVENTS_MAX:

@@ -319,16 +319,19 @@ class WritePath:
             metadata.pop("managedFields", None)
             return
         kept = subresource if subresource in ("status", "scale", "approval", "binding") else ""
-        metadata["managedFields"] = ownership.updated(
-            old,
-            new,
-            entries,
-            shape=served.shape,
-            manager=options.manager,
-            now=self.now(),
-            subresource=kept,
-            in_version=served.in_version,
-        )
+        try:
+            metadata["managedFields"] = ownership.updated(
+                old,
+                new,
+                entries,
+                shape=served.shape,
+                manager=options.manager,
+                now=self.now(),
+                subresource=kept,
+                in_version=served.in_version,
+            )
+        except ApiError:  # no other version can show it: upstream forgets who owned what
+            metadata.pop("managedFields", None)
 
     # -- both --------------------------------------------------------------------------------------------------------
 

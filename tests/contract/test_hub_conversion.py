@@ -381,6 +381,27 @@ def test_another_version_is_stored_from_now_on(api: ClusterConnection) -> None:
     assert changed["spec"]["template"]["spec"]["nodeDrainTimeout"] == "1m0s"
 
 
+def test_an_object_that_cannot_be_converted_is_an_error_where_it_is_shown(api: ClusterConnection) -> None:
+    made = api.call("POST", MACHINE.path(PLACE), body=machine("bad"), query=as_manager("old"))
+    body: Object = {"metadata": {"labels": {"a": "b"}}}
+    api.call("PATCH", NEWER.path(PLACE, "bad"), body=body, content_type=MERGE_PATCH, query=as_manager("new"))
+    body = {"spec": {"nodeDrainTimeout": "soon"}}
+    spoilt = api.call("PATCH", MACHINE.path(PLACE, "bad"), body=body, content_type=MERGE_PATCH, query=as_manager("old"))
+    assert spoilt["spec"]["nodeDrainTimeout"] == "soon"
+    assert "managedFields" not in spoilt["metadata"]
+    query = {
+        "resourceVersion": made["metadata"]["resourceVersion"],
+        "fieldSelector": "metadata.name=bad",
+        "timeoutSeconds": "3",
+    }
+    with pytest.raises(ApiError) as refused:
+        api.call("GET", NEWER.path(PLACE, "bad"))
+    assert refused.value.code == 500
+    assert [event["type"] for event in api.watch(MACHINE.path(PLACE), query, 10.0)] == ["MODIFIED", "MODIFIED"]
+    assert [event["type"] for event in api.watch(NEWER.path(PLACE), query, 10.0)] == ["MODIFIED"]
+    api.call("DELETE", MACHINE.path(PLACE, "bad"))
+
+
 def test_what_cannot_be_converted_is_an_error_of_the_server(api: ClusterConnection) -> None:
     spec = {
         "clusterName": "c",
