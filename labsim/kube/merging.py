@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
 from labsim.kube.errors import ApiError, bad_request
 from labsim.kube.fieldsets import item_element
 from labsim.kube.go_json import go_text
@@ -28,6 +30,40 @@ def merge_patched(target: Any, patch: Any) -> Any:
         else:
             result[key] = value
     return result
+
+
+def merge_adopted(target: Any, patch: Any) -> Any:
+    """`merge_patched` for a patch that its maker goes on using: the result holds none of its containers.
+
+    What is the very same as in `target` stays so and is not copied: a list of conditions of which one has changed.
+    """
+    if type(patch) is not dict:
+        return _adopted(patch, target)
+    result = {**target} if type(target) is dict else {}
+    for key, value in patch.items():
+        if value is None:
+            result.pop(key, None)
+        elif type(value) in _SCALARS:
+            result[key] = value
+        else:
+            result[key] = merge_adopted(result.get(key), value)
+    return result
+
+
+_SCALARS = frozenset((str, int, bool, float))
+
+
+def _adopted(value: Any, earlier: Any) -> Any:
+    """A copy of a value of a patch, but for what `earlier` holds already."""
+    if type(value) is not list:
+        return orjson.loads(orjson.dumps(value))
+    if value is earlier:
+        return value
+    known = set(map(id, earlier)) if type(earlier) is list else _NONE
+    return [item if type(item) in _SCALARS or id(item) in known else orjson.loads(orjson.dumps(item)) for item in value]
+
+
+_NONE: frozenset[int] = frozenset()
 
 
 # -- applied configurations ------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ def unchanged(value: Any, old: Any) -> bool:
     kind = type(value)
     if kind is str:
         return True
-    if kind is dict and set(map(type, value.values())) == _TEXTS == set(map(type, old.values())):
+    if kind is dict and set(map(type, value.values())) == _TEXTS:  # nothing but a text equals a text
         return True
     return orjson.dumps(value) == orjson.dumps(old)
 

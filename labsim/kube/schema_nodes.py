@@ -238,7 +238,7 @@ class ListNode(Node):
                     continue
                 elif not items.settle(item, earlier):
                     fine = False
-        if self.list_type != "atomic" and len(value) > 1 and any(True for _ in self._duplicates(value, "")):
+        if self.list_type != "atomic" and len(value) > 1 and self._has_duplicates(value):
             return False
         return fine and (not self.constrained or self.check(value))
 
@@ -252,6 +252,14 @@ class ListNode(Node):
         if self.list_type == "map" and isinstance(item, dict):
             return orjson.dumps([item.get(key) for key in self.keys])
         return orjson.dumps(item, option=orjson.OPT_SORT_KEYS)
+
+    def _has_duplicates(self, value: list[Any]) -> bool:
+        if len(self.keys) == 1 and self.list_type == "map":
+            key = self.keys[0]
+            named = [item.get(key) for item in value if type(item) is dict]
+            if len(named) == len(value) and set(map(type, named)) == _TEXTS:
+                return len(set(named)) != len(named)
+        return any(True for _ in self._duplicates(value, ""))
 
     def _duplicates(self, value: list[Any], path: str) -> Iterator[Cause]:
         seen: set[bytes] = set()
@@ -292,6 +300,7 @@ class ListNode(Node):
 
 
 _NOTHING: dict[str, Any] = {}
+_TEXTS = {str}
 
 
 def node_of(schema: Schema) -> Node:

@@ -22,7 +22,7 @@ from labsim.kube.definitions import accepted_status, is_established, name_confli
 from labsim.kube.errors import bad_request, cause
 from labsim.kube.field_index import INDEXED
 from labsim.kube.go_json import go_text
-from labsim.kube.merging import merge_patched
+from labsim.kube.merging import merge_adopted, merge_patched
 from labsim.kube.object_identity import checked_apply
 from labsim.kube.registry import Registry, ServedKind
 from labsim.kube.scales import scale_shown
@@ -353,19 +353,17 @@ class ApiServer:
         text: bytes,
     ) -> Object:
         """The way of nearly all writes: a merge leaves alone what it does not name, so both states share that."""
-        if not text:
-            text = orjson.dumps(patch)
-            patch = orjson.loads(text)
+        merge = merge_patched if text else merge_adopted
         shares = self._writes.shares_parts(served)
         changed = self._writes.change(
             served,
             namespace,
             name,
-            lambda old: merge_patched(old if shares else thaw(old), patch),
+            lambda old: merge(old if shares else thaw(old), patch),
             options,
             subresource=subresource,
             is_patch=True,
-            changed_bytes=len(text) + METADATA_BYTES if shares else None,
+            changed_bytes=len(text or orjson.dumps(patch)) + METADATA_BYTES if shares else None,
         )
         return self._after_change(served, changed, options.dry_run)
 

@@ -91,6 +91,8 @@ class Lookout:
         if step.agents is None or self._is_meant is None:
             return look(lab, step)
         changed = lab.agent_history.changed
+        if self._position == len(changed):
+            return self._last
         if self._position is None:
             self._states = {name_of(agent): agent_state(agent) for agent in selected_agents(lab, step.agents)}
             self._tally = Counter(self._states.values())

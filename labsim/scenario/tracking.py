@@ -11,7 +11,9 @@ from labsim.model.scenario import AgentSelector
 
 def agent_state(agent: Object) -> str:
     """Upstream's host state, from `.status.debugInfo.state`."""
-    return str(dig(agent, "status", "debugInfo", "state", default=""))
+    status = agent.get("status")
+    info = status.get("debugInfo") if status else None
+    return str(info.get("state") or "") if info else ""
 
 
 def agent_cluster(agent: Object) -> str | None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labsim.kube.errors import ApiError
-from labsim.kube.merging import merge_patched, strategically_merged
+from labsim.kube.merging import merge_adopted, merge_patched, strategically_merged
 from labsim.kube.patches import JSON_PATCH, patched
 from labsim.kube.shapes import builtin_shape, metadata_shape
 from labsim.model.kinds import DEPLOYMENT, POD
@@ -142,3 +144,37 @@ def test_a_json_patch_replaces_what_is_not_there() -> None:
     assert patched({"spec": {"a": 1}}, body, JSON_PATCH, is_custom=True, shape=POD_SHAPE) == {
         "spec": {"a": 1, "b": 2, "c": 2}
     }
+
+
+def containers(tree: Any) -> Iterator[Any]:
+    """Every dict and list of a tree."""
+    if isinstance(tree, dict | list):
+        yield tree
+        for inner in tree.values() if isinstance(tree, dict) else tree:
+            yield from containers(inner)
+
+
+@settings(max_examples=300, deadline=None)
+@given(OBJECTS, OBJECTS, st.data())
+def test_a_merge_that_adopts_says_the_same_and_holds_nothing_of_the_patch(
+    target: dict[str, Any], patch: dict[str, Any], data: st.DataObject
+) -> None:
+    shared = data.draw(st.sampled_from([None, *containers(target)]))  # the patch may bring back a part of the target
+    if shared is not None:
+        patch = {**patch, data.draw(KEYS): data.draw(st.sampled_from([shared, [shared, {"a": 1}]]))}
+    before = orjson.dumps([target, patch])
+    merged = merge_adopted(target, patch)
+    assert orjson.dumps(merged) == orjson.dumps(merge_patched(target, patch))
+    assert orjson.dumps([target, patch]) == before
+    own = {id(part) for part in containers(target)}
+    given_parts = {id(part) for part in containers(patch)} - own
+    assert not [part for part in containers(merged) if id(part) in given_parts]
+
+
+def test_of_a_list_only_what_is_new_is_copied() -> None:
+    old = {"conditions": [{"type": "A"}, {"type": "B"}]}
+    changed = {"type": "B", "status": "True"}
+    merged = merge_adopted(old, {"conditions": [old["conditions"][0], changed]})
+    assert merged["conditions"][0] is old["conditions"][0]
+    assert merged["conditions"][1] == changed
+    assert merged["conditions"][1] is not changed
