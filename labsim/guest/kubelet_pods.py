@@ -12,7 +12,7 @@ import posixpath
 import urllib.parse
 from typing import Any
 
-from labsim.guest.effects import Cancel, ConnectionFailed, Log, Now, RandomBytes, Sleep, Spawn, Task
+from labsim.guest.effects import Cancel, ConnectionFailed, Http, Log, Now, RandomBytes, Sleep, Spawn, Task
 from labsim.guest.kube_client import ApiRefused, KubeClient, timestamp
 from labsim.guest.kubeconfig import Kubeconfig
 from labsim.guest.service import ServiceAccess, spread
@@ -22,6 +22,7 @@ from labsim.guest.steps.context import StepContext
 from labsim.guest.units import parse_flags
 
 RUNNER = "next_step_runner"
+PROXY_AGENT = "proxy-agent"  # of konnectivity
 SHORT_WATCH_S = 1.0  # one that ends so soon without an event has gone wrong
 RESTART_PAUSE_S = 10.0  # first restart delay of a container that ended
 
@@ -142,22 +143,47 @@ class PodWorker:
 
     def _run_pod(self, pod: Pod) -> Task[None]:
         yield Sleep(self._settings.pod_start_s)
-        while not (yield from self._report_running(pod)):
-            yield Sleep(self._settings.kubelet_retry_s)
         command = _command(pod)
-        if command and posixpath.basename(command[0]) == RUNNER:
+        program = posixpath.basename(command[0]) if command else ""
+        if program == PROXY_AGENT:
+            yield from self._run_proxy_agent(pod, parse_flags(command[1:]))
+            return
+        yield from self._report_until_known(pod)
+        if program == RUNNER:
             yield from self._run_step_runner(pod, command)
 
-    def _report_running(self, pod: Pod) -> Task[bool]:
+    def _run_proxy_agent(self, pod: Pod, flags: dict[str, str]) -> Task[None]:
+        """The konnectivity agent: ready while its server can be reached. It never ends."""
+        host, port = flags.get("proxy-server-host", ""), flags.get("proxy-server-port", "")
+        url = f"https://{f'[{host}]' if ':' in host else host}:{port}/"
+        known: bool | None = None
+        while True:
+            try:
+                yield Http("GET", url, ca_pem=self._access.ca_pem)
+                reached, trouble = True, ""
+            except ConnectionFailed as error:
+                reached, trouble = False, str(error)
+            if reached is not known:
+                what = "connected to the proxy server" if reached else f"cannot connect once: {trouble}"
+                yield Log(what, "konnectivity-agent")
+                yield from self._report_until_known(pod, ready=reached)
+                known = reached
+            yield Sleep(self._settings.tunnel_probe_s if reached else self._settings.tunnel_retry_s)
+
+    def _report_until_known(self, pod: Pod, *, ready: bool = True) -> Task[None]:
+        while not (yield from self._report_running(pod, ready=ready)):
+            yield Sleep(self._settings.kubelet_retry_s)
+
+    def _report_running(self, pod: Pod, *, ready: bool) -> Task[bool]:
         """Whether the pod is known to be Running, or gone."""
         now = timestamp((yield Now()))
-        kinds = ("Initialized", "Ready", "ContainersReady", "PodScheduled")
+        states = {"Initialized": True, "Ready": ready, "ContainersReady": ready, "PodScheduled": True}
         statuses = [
             {
                 "name": container["name"],
                 "image": container.get("image", ""),
                 "imageID": container.get("image", ""),
-                "ready": True,
+                "ready": ready,
                 "started": True,
                 "restartCount": 0,
                 "state": {"running": {"startedAt": now}},
@@ -170,7 +196,9 @@ class PodWorker:
             "hostIP": self._host_ip,
             "podIP": self._host_ip,
             "podIPs": [{"ip": self._host_ip}],
-            "conditions": [{"type": kind, "status": "True", "lastTransitionTime": now} for kind in kinds],
+            "conditions": [
+                {"type": kind, "status": str(holds), "lastTransitionTime": now} for kind, holds in states.items()
+            ],
             "containerStatuses": statuses,
         }
         try:

@@ -21,6 +21,8 @@ class GuestSettings:
     kubelet_retry_s: float = 10.0
     network_ready_s: tuple[float, float] = (100.0, 200.0)  # until the network plugin runs: Ready after 2-4 min
     pod_start_s: float = 3.0
+    tunnel_probe_s: float = 120.0  # how often a konnectivity agent makes sure of its server
+    tunnel_retry_s: float = 10.0
 
 
 UPSTREAM_PACE = GuestSettings()

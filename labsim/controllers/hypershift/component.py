@@ -17,6 +17,7 @@ from labsim.controllers.hypershift.node_pool import NodePools
 from labsim.controllers.hypershift.observed import HostedAuthentication, Observed
 from labsim.controllers.hypershift.pki import PkiSecrets
 from labsim.controllers.hypershift.pods import ControlPlanePods
+from labsim.controllers.hypershift.published_services import answer_konnectivity, answer_oauth
 from labsim.controllers.hypershift.settings import HyperShiftSettings
 from labsim.controllers.runtime.effects import Controller, Handler, Key
 from labsim.entropy import Entropy
@@ -53,7 +54,11 @@ class HyperShift:
         return self._controllers
 
     def services(self) -> Mapping[str, Handler]:
-        return {"ignition-server": self._ignition.handle}
+        return {
+            "ignition-server": self._ignition.handle,
+            "oauth": answer_oauth,
+            "konnectivity": answer_konnectivity,
+        }
 
     def start_keys(self) -> Sequence[tuple[str, Key]]:
         return ()

@@ -54,10 +54,11 @@ class ClusterWorkload:
     spread: bool = False
 
 
+KONNECTIVITY_AGENT = "konnectivity-agent"
 NODE_WORKLOADS = (
     NodeWorkload("openshift-ovn-kubernetes", "ovnkube-node", 8),
     NodeWorkload("openshift-multus", "multus"),
-    NodeWorkload("kube-system", "konnectivity-agent"),
+    NodeWorkload("kube-system", KONNECTIVITY_AGENT),
     NodeWorkload("openshift-dns", "dns-default", 2, host_network=False),
 )
 CLUSTER_WORKLOADS = (

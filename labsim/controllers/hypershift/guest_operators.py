@@ -9,6 +9,7 @@ from labsim.controllers.hypershift.desired import Condition, ensure_exists, writ
 from labsim.controllers.hypershift.guest_catalog import (
     CLUSTER_WORKLOADS,
     CONTROL_PLANE_OPERATORS,
+    KONNECTIVITY_AGENT,
     NODE_OPERATORS,
     OPERATORS,
 )
@@ -169,8 +170,13 @@ class GuestOperators:
                     "Unknown", "NoWorkerNodesAvailable", f"{none} to verify control plane connectivity"
                 ),
             }
-        if not self._state.runs_anywhere(owner, "konnectivity-agent"):
+        # The agents' logs are read through the tunnels of the agents: any of them will do.
+        text = ""
+        if not self._state.runs_anywhere(owner, KONNECTIVITY_AGENT):
             text = "Couldn't find any konnectivity-agent running in data plane"
+        elif not self._state.tunnels.get(owner):
+            text = "failed to read konnectivity-agent logs from data plane"
+        if text:
             broken = Condition("False", "KonnectivityAgentPodsNotFound", text)
             return {
                 "DataPlaneConnectionAvailable": broken,

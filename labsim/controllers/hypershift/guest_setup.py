@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from labsim.controllers.hypershift.components import is_available
 from labsim.controllers.hypershift.desired import ensure_exists
-from labsim.controllers.hypershift.guest_catalog import CLUSTER_WORKLOADS, NAMESPACES, NODE_WORKLOADS
+from labsim.controllers.hypershift.guest_catalog import (
+    CLUSTER_WORKLOADS,
+    KONNECTIVITY_AGENT,
+    NAMESPACES,
+    NODE_WORKLOADS,
+)
 from labsim.controllers.hypershift.guest_state import WORKLOAD_LABEL
 from labsim.controllers.hypershift.names import key_text, of_control_plane
 from labsim.controllers.hypershift.observed import Observed, admin_kubeconfig
+from labsim.controllers.hypershift.publishing import Endpoint, endpoint_of, strategy_of
 from labsim.controllers.runtime.effects import DONE, Controller, Enqueue, Key, Program, Result, Watch, get
 from labsim.model.kinds import (
     CLUSTER_ROLE,
@@ -16,6 +22,7 @@ from labsim.model.kinds import (
     DEPLOYMENT,
     HOSTED_CONTROL_PLANE,
     NAMESPACE,
+    SERVICE,
     SERVICE_ACCOUNT,
     STATEFUL_SET,
     Kind,
@@ -58,7 +65,9 @@ class GuestSetup:
             yield from ensure_exists(obj, kind, at=at)
         image = str(dig(plane, "spec", "releaseImage", default=""))
         infra_ha = dig(plane, "spec", "infrastructureAvailabilityPolicy") == "HighlyAvailable"
-        for obj, kind in _workloads(image, infra_ha):
+        service = yield from get(SERVICE, key.namespace, "konnectivity-server")
+        tunnel = None if service is None else endpoint_of(service, strategy_of(plane, "Konnectivity"))
+        for obj, kind in _workloads(image, infra_ha, tunnel):
             yield from ensure_exists(obj, kind, at=at)
         self._done[owner] = uid_of(plane)
         yield Enqueue("guest-operators", key)
@@ -93,10 +102,13 @@ def _binding(name: str, role: str, subject: Object) -> Object:
     return new(CLUSTER_ROLE_BINDING, None, name, roleRef=reference, subjects=[subject])
 
 
-def _workloads(image: str, infra_ha: bool) -> list[tuple[Object, Kind]]:
+def _workloads(image: str, infra_ha: bool, tunnel: Endpoint | None) -> list[tuple[Object, Kind]]:
     made: list[tuple[Object, Kind]] = []
     for entry in NODE_WORKLOADS:
         template = pod_template(entry.name, entry.containers, image)
+        if entry.name == KONNECTIVITY_AGENT and tunnel is not None:
+            flags = [f"--proxy-server-host={tunnel.host}", f"--proxy-server-port={tunnel.port}"]
+            template["spec"]["containers"][0].update(command=["/usr/bin/proxy-agent"], args=flags)
         template["spec"].update(hostNetwork=entry.host_network, tolerations=[{"operator": "Exists"}])
         spec = {"selector": {"matchLabels": {WORKLOAD_LABEL: entry.name}}, "template": template}
         made.append((new(DAEMON_SET, entry.namespace, entry.name, spec=spec), DAEMON_SET))

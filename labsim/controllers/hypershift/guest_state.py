@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from labsim.controllers.hypershift.guest_catalog import NODE_WORKLOADS
+from labsim.controllers.hypershift.guest_catalog import KONNECTIVITY_AGENT, NODE_WORKLOADS
 from labsim.model.objects import (
     Object,
     annotations_of,
@@ -37,6 +37,7 @@ class GuestState:
     def __init__(self) -> None:
         self.nodes: dict[str, dict[str, NodeState]] = {}
         self.daemon_sets: dict[str, set[tuple[str, str]]] = {}  # those that are not the platform's own
+        self.tunnels: dict[str, set[str]] = {}  # nodes whose konnectivity agent has its server
         self.running: dict[str, dict[str, set[str]]] = {}  # owner, DaemonSet: nodes where its pod runs
 
     def note_node(self, before: Object | None, after: Object | None, owner: str) -> bool:
@@ -78,11 +79,25 @@ class GuestState:
         running = self.running.setdefault(owner, {}).setdefault(workload, set())
         node = dig(pod, "spec", "nodeName", default="")
         was = bool(running)
-        if after is not None and not is_deleting(after) and dig(after, "status", "phase") == "Running":
+        runs = after is not None and not is_deleting(after) and dig(after, "status", "phase") == "Running"
+        if runs:
             running.add(node)
         else:
             running.discard(node)
-        return was != bool(running)
+        changed = was != bool(running)
+        if workload == KONNECTIVITY_AGENT:
+            is_ready = runs and after is not None and condition_status(after, "Ready") == "True"
+            changed |= self._note_tunnel(owner, node, is_ready)
+        return changed
+
+    def _note_tunnel(self, owner: str, node: str, is_open: bool) -> bool:
+        tunnels = self.tunnels.setdefault(owner, set())
+        was = bool(tunnels)
+        if is_open:
+            tunnels.add(node)
+        else:
+            tunnels.discard(node)
+        return was != bool(tunnels)
 
     def ready_nodes(self, owner: str) -> list[str]:
         """Nodes that take pods, in order of their names."""
@@ -94,5 +109,6 @@ class GuestState:
 
     def forget(self, owner: str) -> None:
         self.nodes.pop(owner, None)
+        self.tunnels.pop(owner, None)
         self.running.pop(owner, None)
         self.daemon_sets.pop(owner, None)

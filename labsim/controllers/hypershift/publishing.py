@@ -49,7 +49,7 @@ def ensure_services(hcp: Object) -> Program[dict[str, Endpoint]]:
         if kind == "NodePort" and wanted_port > 0:
             entry["nodePort"] = wanted_port
         made = yield from ensure_exists(_service(hcp, name, entry, "ClusterIP" if kind == "Route" else kind), SERVICE)
-        endpoint = _endpoint(made, strategy, kind, port)
+        endpoint = endpoint_of(made, strategy)
         if endpoint is not None:
             endpoints[name] = endpoint
     for name, (port, target) in _INTERNAL.items():
@@ -70,7 +70,9 @@ def _service(hcp: Object, name: str, port: Object, kind: str) -> Object:
     return made
 
 
-def _endpoint(service: Object, strategy: Object, kind: str, port: int) -> Endpoint | None:
+def endpoint_of(service: Object, strategy: Object) -> Endpoint | None:
+    """Where a Service is reached from outside; None while it has no address."""
+    kind = strategy.get("type", "NodePort")
     if kind == "NodePort":
         address, node_port = (
             dig(strategy, "nodePort", "address"),
@@ -84,5 +86,5 @@ def _endpoint(service: Object, strategy: Object, kind: str, port: int) -> Endpoi
     for entry in ingress:
         host = dig(strategy, "loadBalancer", "hostname") or entry.get("hostname") or entry.get("ip")
         if host:
-            return Endpoint(host, port)
+            return Endpoint(host, int(service["spec"]["ports"][0]["port"]))
     return None

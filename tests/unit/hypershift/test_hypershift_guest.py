@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 
 import pytest
-from hypershift_hub import OWNER, PLACE, Hub
+from hypershift_hub import ADDRESS, OWNER, PLACE, Hub
 
 from labsim.kube.certificates import csr, derived_key, is_signed_by, load_certificate
 from labsim.kube.server import ApiServer
@@ -104,7 +104,8 @@ class Guest:
                 self.renew(hostname)
             for pod in self.server.list(POD)[0]:
                 if pod["spec"].get("nodeName") in hostnames and pod["status"]["phase"] == "Pending":
-                    self.hub.set_status(POD, namespace_of(pod), name_of(pod), {"phase": "Running"}, self.server)
+                    status = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+                    self.hub.set_status(POD, namespace_of(pod), name_of(pod), status, self.server)
             self.hub.run_for(10)
 
     def join(self, hostname: str) -> None:
@@ -336,3 +337,23 @@ def test_a_pod_that_every_node_needs_comes_again() -> None:
     after = guest.server.list(POD, "openshift-dns")[0]
     assert [entry["status"]["phase"] for entry in after] == ["Running"]
     assert after[0]["metadata"]["uid"] != pod["metadata"]["uid"]
+
+
+def test_a_konnectivity_agent_without_its_server_is_a_data_plane_that_cannot_be_read() -> None:
+    guest = Guest()
+    guest.join("worker-0")
+    guest.ready("worker-0")
+    guest.live(["worker-0"], 60)
+    (agent,) = [pod for pod in guest.server.list(POD, "kube-system")[0] if "konnectivity" in name_of(pod)]
+    host, port = (word.partition("=")[2] for word in agent["spec"]["containers"][0]["args"])
+    assert host == ADDRESS
+    assert 30000 <= int(port) <= 32767
+    for ready, status, text in (
+        ("False", "False", "failed to read konnectivity-agent logs from data plane"),
+        ("True", "True", "All is well"),
+    ):
+        conditions = [{"type": "Ready", "status": ready}]
+        guest.hub.set_status(POD, "kube-system", name_of(agent), {"conditions": conditions}, guest.server)
+        guest.live(["worker-0"], 30)
+        said = guest.hub.says(HOSTED_CLUSTER, "clusters", "example", "DataPlaneConnectionAvailable")
+        assert (said[0], said[2]) == (status, text)

@@ -14,7 +14,7 @@ from labsim.lab.lab import Lab, LabOptions
 from labsim.lab.machine_traffic import MachineTraffic
 from labsim.machines.driver import BootSource
 from labsim.model.kinds import AGENT, HOSTED_CLUSTER, SECRET
-from labsim.model.objects import Object, dig
+from labsim.model.objects import Object, condition_of, condition_status, dig
 from labsim.model.scenario import parse_scenario
 from labsim.network.zone import Record
 
@@ -145,3 +145,20 @@ def test_records_go_with_their_hosted_cluster(tmp_path: Path) -> None:
     lab.world.run_for(SETTLED_S)
     assert lab.world.fabric.zone.resolve("api.example.krnl.es") == ()
     assert lab.world.fabric.zone.resolve("assisted-service.labsim.internal") != ()
+
+
+def test_a_machine_that_cannot_reach_konnectivity_is_missed_and_found_again(tmp_path: Path) -> None:
+    lab = lab_with(tmp_path, "{}")
+    lab.world.run_for(SETTLED_S)
+    assert condition_status(cluster_of(lab), "DataPlaneConnectionAvailable") == "True"
+    fabric = lab.world.fabric
+    (endpoint,) = [entry for entry in fabric.endpoints() if entry.service == "konnectivity"]
+    fabric.block("worker-0", endpoint.host, endpoint.port)
+    lab.world.run_for(SETTLED_S)
+    condition = condition_of(cluster_of(lab), "DataPlaneConnectionAvailable")
+    assert condition is not None
+    assert condition["message"] == "failed to read konnectivity-agent logs from data plane"
+    assert condition_status(cluster_of(lab), "Available") == "True"
+    fabric.unblock("worker-0", endpoint.host, endpoint.port)
+    lab.world.run_for(SETTLED_S)
+    assert condition_status(cluster_of(lab), "DataPlaneConnectionAvailable") == "True"
