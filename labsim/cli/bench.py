@@ -17,7 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from labsim.cli.output import Format, print_document
+from labsim.cli.bench_figures import Row, figure, print_figures
+from labsim.cli.output import Format
 from labsim.edge_time import monotonic_s, wait_s
 from labsim.errors import ExitCode, LabError, UsageError
 
@@ -28,46 +29,25 @@ AGENTS_TARGET_MIB = 500.0
 
 
 def run_bench(what: str, *, agents: int, output: Format) -> int:
-    """Run the named measurements (start, story, agents, or all) and print a row for each figure."""
-    known: dict[str, Callable[[], list[dict[str, Any]]]] = {
+    """Run the named measurements (start, story, agents, all of these, or vm) and print a row for each figure."""
+    known: dict[str, Callable[[], list[Row]]] = {
         "start": _start,
         "story": _story,
         "agents": lambda: _agents(agents),
+        "vm": _machines,
     }
     if what != "all" and what not in known:
         raise UsageError(f"unknown measurement {what!r}", hint=f"known: all, {', '.join(known)}, api")
     rows = []
     for name, measure in known.items():
-        if what in ("all", name):
+        if what == name or (what == "all" and name != "vm"):
             sys.stderr.write(f"measuring {name}\n")
             rows += measure()
-    if output in (Format.JSON, Format.YAML):
-        print_document(rows, output)
-    else:
-        sys.stdout.write(_table(rows))
+    print_figures(rows, output)
     return int(ExitCode.PASSED)
 
 
-def _row(what: str, value: float, unit: str, *, target: float | None = None) -> dict[str, Any]:
-    """A figure. `target` is the most that it should be, in its unit."""
-    row: dict[str, Any] = {"what": what, "value": round(value, 3) if isinstance(value, float) else value, "unit": unit}
-    if target is not None:
-        row |= {"target": target, "reached": value <= target}
-    return row
-
-
-def _table(rows: list[dict[str, Any]]) -> str:
-    """The figures for a person."""
-    lines = [f"{'FIGURE':<50} {'MEASURED':>12} {'AT MOST':>12}  REACHED"]
-    for row in rows:
-        measured = f"{row['value']:g} {row['unit']}".rstrip()
-        target = f"{row['target']:g} {row['unit']}" if "target" in row else ""
-        reached = {True: "yes", False: "no", None: ""}[row.get("reached")]
-        lines.append(f"{row['what']:<50} {measured:>12} {target:>12}  {reached}".rstrip())
-    return "\n".join(lines) + "\n"
-
-
-def _start() -> list[dict[str, Any]]:
+def _start() -> list[Row]:
     """From starting the process to the first answered request of the hub."""
     with tempfile.TemporaryDirectory(prefix="labsim-bench-") as folder:
         kubeconfig = Path(folder) / "kubeconfig"
@@ -87,10 +67,10 @@ def _start() -> list[dict[str, Any]]:
         finally:
             process.send_signal(signal.SIGINT)
             process.wait(10)
-    return [_row("hub: process start to first answered request", took_s, "s", target=1.0)]
+    return [figure("hub: process start to first answered request", took_s, "s", target=1.0)]
 
 
-def _story() -> list[dict[str, Any]]:
+def _story() -> list[Row]:
     """The documentation's story as a whole process."""
     scenario = _shipped("scale-down-and-reuse.yaml")
     with tempfile.TemporaryDirectory(prefix="labsim-bench-") as folder:
@@ -100,7 +80,7 @@ def _story() -> list[dict[str, Any]]:
         took_s = monotonic_s() - started_s
         if done.returncode != 0:
             raise LabError("the story did not pass", hint=done.stderr.decode(errors="replace")[-2000:])
-    return [_row("labsim run scale-down-and-reuse, whole process", took_s, "s", target=2.0)]
+    return [figure("labsim run scale-down-and-reuse, whole process", took_s, "s", target=2.0)]
 
 
 def _shipped(name: str) -> Path:
@@ -112,7 +92,7 @@ def _shipped(name: str) -> Path:
     raise LabError(f"scenario {name} is not shipped with this installation")
 
 
-def _agents(count: int) -> list[dict[str, Any]]:
+def _agents(count: int) -> list[Row]:
     """`count` agents registered, bound, installed, released, rebooted and bound again."""
     from labsim.lab.lab import Lab, LabOptions
     from labsim.model.scenario import parse_scenario
@@ -141,15 +121,21 @@ def _agents(count: int) -> list[dict[str, Any]]:
         raise LabError("the large run did not pass", hint=failed.message + "\n" + failed.page if failed else "")
     memory_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return [
-        _row(f"{count} agents, two rounds", took_s, "s", target=AGENTS_TARGET_S if count == AGENTS_FULL else None),
-        _row("  in-world time", result.duration_s, "s"),
-        _row("  memory, peak", memory_mib, "MiB", target=AGENTS_TARGET_MIB if count == AGENTS_FULL else None),
-        _row("  requests per agent", world.requests / count, ""),
-        _row("  store writes per agent", world.writes / count, ""),
-        _row("  polls per agent", polls / count, ""),
-        _row("  reconciles per agent", world.engine.reconciles / count, ""),
-        _row("  events of the queue", world.queue.executed, ""),
+        figure(f"{count} agents, two rounds", took_s, "s", target=AGENTS_TARGET_S if count == AGENTS_FULL else None),
+        figure("  in-world time", result.duration_s, "s"),
+        figure("  memory, peak", memory_mib, "MiB", target=AGENTS_TARGET_MIB if count == AGENTS_FULL else None),
+        figure("  requests per agent", world.requests / count, ""),
+        figure("  store writes per agent", world.writes / count, ""),
+        figure("  polls per agent", polls / count, ""),
+        figure("  reconciles per agent", world.engine.reconciles / count, ""),
+        figure("  events of the queue", world.queue.executed, ""),
     ]
+
+
+def _machines() -> list[Row]:
+    from labsim.cli.bench_vm import measure_machines
+
+    return measure_machines()
 
 
 _LARGE = """

@@ -295,7 +295,7 @@ def schema(output: Annotated[Format, typer.Option("--output", "-o", help="json o
 
 @app.command()
 def bench(
-    what: Annotated[str, typer.Argument(help="start, story, agents, all of these, or api.")] = "all",
+    what: Annotated[str, typer.Argument(help="start, story, agents, all of these; api; vm.")] = "all",
     agents: Annotated[int, typer.Option(help="Agents in the large run.")] = 1000,
     objects: Annotated[int, typer.Option(min=4, help="With api: objects in the row about memory.")] = 2000,
     output: Output = Format.TABLE,

@@ -9,6 +9,7 @@ from labsim.model.machine_group import MachineGroup
 
 MIB = 2**20
 GB = 10**9
+UEFI_KEEPS_MIB = 128  # more than BIOS does, while an ISO is being started
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,9 +29,13 @@ class Sizes:
         first, *others = (disk.size for disk in group.all_disks())
         return (
             self.cpus or group.cpus,
-            self.memory_mib or group.memory // MIB,
+            group.memory // MIB if self.memory_mib is None else self.memory_mib + _firmware_mib(group),
             [self.disk_bytes or first, *(min(size, self.disk_bytes or size) for size in others)],
         )
+
+
+def _firmware_mib(group: MachineGroup) -> int:
+    return 0 if group.firmware == "bios" else UEFI_KEEPS_MIB
 
 
 def sizes_of(profile: str) -> Sizes:

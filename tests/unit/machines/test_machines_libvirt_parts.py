@@ -264,7 +264,7 @@ def test_without_a_processor_file_nothing_is_assumed(tmp_path: Path) -> None:
 def test_the_shipped_profiles() -> None:
     default, small = profile("default"), profile("small")
     assert (default.cpus, default.memory_mib, default.disk_bytes) == (4, 16 << 10, 120 << 30)
-    assert (small.cpus, small.memory_mib, small.disk_bytes) == (1, 384, 1 << 30)
+    assert (small.cpus, small.memory_mib, small.disk_bytes) == (1, 256, 1 << 30)
 
 
 def test_all_mistakes_of_a_profile_file_are_reported_at_once(tmp_path: Path) -> None:
