@@ -26,7 +26,9 @@ from labsim.kube.store import Revision
 from labsim.kube.tables import table
 from labsim.model.objects import Object, dig
 
-PENDING_EVENTS_MAX = 10_000  # live events that a watcher may be behind, beyond what it was given at its start
+# What a watcher may be behind, beyond what it was given at its start.
+PENDING_EVENTS_MAX = 10_000
+PENDING_BYTES_MAX = 64 * 2**20
 _NOT_CONVERTED = "an object cannot be shown in its version"  # why a watch ends; upstream's ends as silently
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 _LINE = {event: b'{"type":"' + event.encode() + b'","object":' for event in ("ADDED", "MODIFIED", "DELETED")}
@@ -108,6 +110,7 @@ class WatchStream:
         self._selects_by_metadata = all(path.startswith("metadata.") for path in _paths(options.fields))
         self._pending: collections.deque[bytes | None] = collections.deque()
         self._untold: list[bytes | None] = []  # what the server may not tell yet
+        self._behind_bytes = 0  # about: it is set back on the thread that sends
         self._wake: Callable[[], None] = _nobody
         self._ended = False
         self._table_begun = False
@@ -130,6 +133,7 @@ class WatchStream:
         lines = []
         while pending and pending[0] is not None:
             lines.append(pending.popleft())
+        self._behind_bytes = 0
         return b"".join(line for line in lines if line is not None)
 
     def on_ready(self, callback: Callable[[], None]) -> None:
@@ -250,11 +254,13 @@ class WatchStream:
             return
         if not lines:
             return
-        if len(self._pending) + len(self._untold) + self.held >= PENDING_EVENTS_MAX:
+        behind = len(self._pending) + len(self._untold) + self.held
+        if behind >= PENDING_EVENTS_MAX or self._behind_bytes >= PENDING_BYTES_MAX:
             self._fail("the watch did not keep up with the changes", "it did not keep up")
             return
         for line in lines:
             self.events += 1
+            self._behind_bytes += len(line)
             self._push(revision.revision, line)
 
     def _lines(self, revision: Revision) -> Iterable[bytes]:

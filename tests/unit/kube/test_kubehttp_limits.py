@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from kubehttp_api import ADMIN_TOKEN, ALICE_TOKEN, WIDGET_GROUP, Api
+from kubehttp_api import ADMIN_TOKEN, ALICE_TOKEN, WIDGET_GROUP, Api, events
 
-from labsim.kube import body_limits, go_json, label_syntax, routes, selectors
+from labsim.kube import body_limits, go_json, label_syntax, routes, selectors, watch
 from labsim.kube.body_limits import MAX_BODY_BYTES, MAX_DEPTH
 from labsim.kube.short_texts import SHORT, cached_if_short
 
@@ -177,3 +177,15 @@ def test_paths_are_decoded_before_they_are_read(api: Api) -> None:
     assert api.ask("GET", "*").body == api.ask("GET", "host:1").body == b"404 page not found\n"
     assert api.ask("POST", "/version").status == 405
     assert api.ask("GET", f"{MAPS}/c", token=ADMIN_TOKEN).status == 200
+
+
+def test_a_watcher_that_falls_behind_by_too_much_text_is_cut_off(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "PENDING_BYTES_MAX", 20_000)
+    slow, quick = (api.watch(f"{MAPS}?watch=true") for _ in range(2))
+    for number in range(8):
+        api.config_map(f"m{number}", **{f"l{key}": "x" * 60 for key in range(60)})
+        events(quick)
+    assert [event for event, _ in events(slow)][-1] == "ERROR"
+    assert slow.read() is None
+    api.config_map("last")
+    assert [event for event, _ in events(quick)] == ["ADDED"]
