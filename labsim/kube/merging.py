@@ -144,7 +144,8 @@ def strategically_merged(target: Any, patch: dict[str, Any], shape: Shape) -> di
             present = result.get(field)
             if not isinstance(value, list) or not isinstance(present, list | None):
                 raise bad_request("invalid patch format of primitive list")
-            result[field] = [item for item in present or [] if item not in value]
+            gone = set(map(_mark, value))
+            result[field] = [item for item in present or [] if _mark(item) not in gone]
     for key, value in patch.items():
         if key.startswith("$"):
             continue
@@ -178,22 +179,23 @@ def _strategic_list(target: list[Any], patch: list[Any], shape: Shape) -> list[A
     if not shape.merge:
         return [item for item in patch if not _is_directive(item)]
     if not shape.merge_key:
-        left = [item for item in target if item not in patch]
-        return _woven(left, list(dict.fromkeys(patch)), target)
+        there, said = {_mark(item): item for item in target}, {_mark(item): item for item in patch}
+        woven = _woven([mark for mark in map(_mark, target) if mark not in said], list(said), list(there))
+        return [said[mark] if mark in said else there[mark] for mark in woven]
     if any(isinstance(item, dict) and item.get(_DIRECTIVE) == "replace" for item in patch):
         return [item for item in patch if not _is_directive(item)]
     key, inner = shape.merge_key, shape.item or ANYTHING
-    before: dict[Any, Any] = {item.get(key): item for item in target}
-    named: dict[Any, Any] = {}
+    before: dict[Mark, Any] = {_mark(item.get(key)): item for item in target}
+    named: dict[Mark, Any] = {}
     for item in patch:
         if not isinstance(item, dict) or key not in item:
             raise ApiError(500, "", f"map: {go_text(item)} does not contain declared merge key: {key}")
+        mark = _mark(item[key])
         if item.get(_DIRECTIVE) == "delete":
-            before.pop(item[key], None)
+            before.pop(mark, None)
         else:
-            earlier = named.get(item[key], before.get(item[key], {}))
-            named[item[key]] = strategically_merged(earlier, item, inner)
-    order = [item.get(key) for item in target]
+            named[mark] = strategically_merged(named.get(mark, before.get(mark, {})), item, inner)
+    order = [_mark(item.get(key)) for item in target]
     woven = _woven([value for value in before if value not in named], list(named), order)
     return [named[value] if value in named else before[value] for value in woven]
 
@@ -202,16 +204,25 @@ def _is_directive(item: Any) -> bool:
     return isinstance(item, dict) and _DIRECTIVE in item
 
 
-def _woven(left: list[Any], right: list[Any], order: list[Any]) -> list[Any]:
+Mark = str | bytes
+
+
+def _mark(value: Any) -> Mark:
+    """What tells a value from others, and can be looked up, whatever a client has sent."""
+    return value if isinstance(value, str) else orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+
+
+def _woven(left: list[Mark], right: list[Mark], order: list[Mark]) -> list[Mark]:
     """What only the server has (left) among what the patch names (right), by the server's order where both are in it.
 
     Where that says nothing, what the patch names comes first.
     """
-    result: list[Any] = []
+    result: list[Mark] = []
+    places = {mark: place for place, mark in reversed(list(enumerate(order)))}
     i = j = 0
     while i < len(left) and j < len(right):
-        both_known = left[i] in order and right[j] in order
-        if both_known and order.index(left[i]) < order.index(right[j]):
+        own, others = places.get(left[i]), places.get(right[j])
+        if own is not None and others is not None and own < others:
             result.append(left[i])
             i += 1
         else:
@@ -224,10 +235,10 @@ def _in_order(items: list[Any], wanted: list[Any], shape: Shape) -> list[Any]:
     """Items in the order that the patch asks for; those it does not name stay behind their neighbours."""
     key = shape.merge_key
 
-    def of(item: Any) -> Any:
-        return item.get(key) if key and isinstance(item, dict) else item
+    def of(item: Any) -> Mark:
+        return _mark(item.get(key) if key and isinstance(item, dict) else item)
 
-    asked = [of(entry) for entry in wanted]
+    asked = dict.fromkeys(of(entry) for entry in wanted)
     found = {of(item): item for item in items}
-    named = [value for value in asked if value in found]
-    return [found[value] for value in _woven([value for value in found if value not in asked], named, list(found))]
+    named = [mark for mark in asked if mark in found]
+    return [found[mark] for mark in _woven([mark for mark in found if mark not in asked], named, list(found))]
