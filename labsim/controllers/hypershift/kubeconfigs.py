@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 from collections.abc import Mapping
 
 import orjson
@@ -21,7 +22,13 @@ def encoded(text: str | bytes) -> str:
 def secret_text(secret: Object | None, key: str) -> str:
     """A value of a Secret, decoded; "" where there is none."""
     value = dig(secret, "data", key, default="")
-    return base64.b64decode(value).decode() if value else ""
+    return _decoded(value) if value else ""
+
+
+@functools.lru_cache(maxsize=256)
+def _decoded(encoded_text: str) -> str:
+    """The text of a Secret's value. The few that all nodes of a cluster share are read again and again."""
+    return base64.b64decode(encoded_text).decode()
 
 
 def secret(namespace: str, name: str, values: Mapping[str, str], *, kind: str = "Opaque", **metadata: object) -> Object:
