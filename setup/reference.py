@@ -19,7 +19,7 @@ import typer
 from typer.models import ArgumentInfo
 
 from labsim.cli.main import app
-from labsim.model import machine_group, scenario
+from labsim.model import machine_group, machine_steps, scenario
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "reference"
 WRITTEN = "Written by `make reference`; change the code, not this page."
@@ -158,9 +158,8 @@ def _default(spec: dict[str, Any]) -> str:
 def _field_texts() -> dict[tuple[str, str], str]:
     """The text below a field of a model, by the class's name and the field's name in the file."""
     texts: dict[tuple[str, str], str] = {}
-    parsed = [
-        (module, entry) for module in (machine_group, scenario) for entry in ast.parse(inspect.getsource(module)).body
-    ]
+    modules = (machine_group, machine_steps, scenario)
+    parsed = [(module, entry) for module in modules for entry in ast.parse(inspect.getsource(module)).body]
     for module, entry in parsed:
         if not isinstance(entry, ast.ClassDef):
             continue

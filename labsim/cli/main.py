@@ -14,6 +14,7 @@ from labsim.cli.dns_app import dns_app
 from labsim.cli.hub_faults import fault_app
 from labsim.cli.iso_commands import iso_app
 from labsim.cli.log import log_to_stderr
+from labsim.cli.machine_commands import add_machine_commands, send_command
 from labsim.cli.memory import live_long
 from labsim.cli.options import LabName, Output
 from labsim.cli.outcome import carried_out
@@ -30,6 +31,7 @@ app = typer.Typer(
     help="A discovery-ISO agent lab, simulator and test harness for hosted control planes on the Agent platform.",
 )
 app.add_typer(iso_app, name="iso")
+add_machine_commands(app)
 hub_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The embedded hub: by itself, and its clients.")
 app.add_typer(hub_app, name="hub")
 hub_app.add_typer(fault_app, name="fault")
@@ -202,65 +204,13 @@ def get(
 
 
 @app.command()
-def boot(
-    machines: Annotated[list[str], typer.Argument(help="Machine names or patterns.")],
-    source: Annotated[str, typer.Option("--from", help="discovery-iso or disk.")] = "discovery-iso",
-    lab: LabName = "",
-) -> None:
-    """Boot machines of a running lab."""
-    _command(lab, {"verb": "boot", "machines": machines, "from": source})
-
-
-@app.command()
-def reboot(
-    machines: Annotated[list[str], typer.Argument(help="Machine names or patterns.")],
-    source: Annotated[str, typer.Option("--from", help="discovery-iso or disk.")] = "disk",
-    lab: LabName = "",
-) -> None:
-    """Power machines off and on again."""
-    _command(lab, {"verb": "reboot", "machines": machines, "from": source})
-
-
-@app.command()
-def stop(
-    machines: Annotated[list[str], typer.Argument(help="Machine names or patterns.")],
-    graceful: Annotated[bool, typer.Option("--graceful", help="Ask the machine to shut down.")] = False,
-    lab: LabName = "",
-) -> None:
-    """Power machines off."""
-    _command(lab, {"verb": "stop", "machines": machines, "graceful": graceful})
-
-
-@app.command()
 def scale(
     node_pool: Annotated[str, typer.Argument(help="The NodePool's name.")],
     replicas: Annotated[int, typer.Option(min=0, help="Replicas wanted.")],
     lab: LabName = "",
 ) -> None:
     """Scale a NodePool."""
-    _command(lab, {"verb": "scale", "nodePool": node_pool, "replicas": replicas})
-
-
-@app.command()
-def console(
-    machine: Annotated[str, typer.Argument(help="The machine's name.")],
-    lab: LabName = "",
-) -> None:
-    """What a machine has printed."""
-    from labsim.cli.labs import ask_lab
-
-    print(ask_lab(lab, {"verb": "console", "machine": machine}))
-
-
-@app.command(name="kubeconfig")
-def hosted_kubeconfig(
-    cluster: Annotated[str, typer.Argument(help="The hosted cluster's name.")],
-    lab: LabName = "",
-) -> None:
-    """Print the administrator's kubeconfig of a hosted cluster of a running lab, usable on this host."""
-    from labsim.cli.dns import show_kubeconfig
-
-    raise typer.Exit(show_kubeconfig(lab, cluster))
+    send_command(lab, {"verb": "scale", "nodePool": node_pool, "replicas": replicas})
 
 
 @app.command()
@@ -379,13 +329,6 @@ def clients(lab: LabName = "", output: Output = Format.TABLE) -> None:
     from labsim.cli.hub_faults import show_clients
 
     show_clients(lab, output)
-
-
-def _command(lab: str, command: dict[str, Any]) -> None:
-    from labsim.cli.labs import ask_lab
-
-    for line in ask_lab(lab, command):
-        print(line)
 
 
 def main() -> NoReturn:

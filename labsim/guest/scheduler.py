@@ -90,6 +90,7 @@ class TaskScheduler:
         self._queue: deque[Job] = deque()
         self._running = False
         self._stopped = False
+        self._held = False
 
     @property
     def idle(self) -> bool:
@@ -110,6 +111,14 @@ class TaskScheduler:
     def cancel(self, job: Job) -> None:
         """Throw TaskCancelled into a task, where it waits."""
         self._cancel(job)
+        self._drain()
+
+    def hold(self) -> None:
+        """No task runs until `release`; answers that come meanwhile are kept."""
+        self._held = True
+
+    def release(self) -> None:
+        self._held = False
         self._drain()
 
     def stop(self) -> None:
@@ -156,7 +165,7 @@ class TaskScheduler:
 
     def _drain(self) -> None:
         """Run what is ready. A nested call returns at once: the outer one goes on with the queue."""
-        if self._running or self._stopped:
+        if self._running or self._stopped or self._held:
             return
         self._running = True
         try:

@@ -10,6 +10,8 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from pydantic import ValidationError
+
 from labsim.errors import ExitCode, LabError, LabsimError, LabStopped, NothingSelected, UsageError, system_errors
 from labsim.hub.role import Role
 from labsim.lab.control import ControlSocket
@@ -21,11 +23,13 @@ from labsim.lab.interruption import uninterrupted
 from labsim.lab.lab import Lab
 from labsim.lab.lab_request import LabRequest
 from labsim.lab.lab_state import LabState
+from labsim.lab.machine_commands import carry_out, verbs
 from labsim.lab.opening import OpenLab
 from labsim.lab.sizes import sizes_of
 from labsim.lab.up_choice import UpChoice
 from labsim.machines.driver import BootSource
 from labsim.model.kinds import NODE_POOL
+from labsim.model.machine_steps import STEPS
 from labsim.model.objects import dig, name_of, namespace_of
 from labsim.model.scenario import Scenario
 
@@ -164,7 +168,7 @@ def _on_world(lab: Lab, command: dict[str, Any]) -> Any:
         return hosted_kubeconfig(lab, str(command["cluster"]))
     if verb == "scale":
         return _scale(lab, str(command["nodePool"]), int(command["replicas"]))
-    if verb in ("boot", "reboot", "stop"):
+    if verb in verbs():
         return _power(lab, str(verb), command)
     raise LabError(f"unknown command {verb!r}")
 
@@ -181,24 +185,25 @@ def _power(lab: Lab, verb: str, command: dict[str, Any]) -> list[str]:
     if not names:
         hint = f"machines: {', '.join(lab.machine_names())}"
         raise NothingSelected(f"no machine matches {', '.join(patterns)}", hint=hint)
-    if verb == "stop":
-        for name in names:
-            lab.driver.stop(name, bool(command.get("graceful")))
-        return [f"{name} stopped" for name in names]
-    source = _boot_source(command)
-    for name in names:
-        if source is BootSource.DISCOVERY_ISO:
-            lab.insert_discovery_iso(name)
-        (lab.driver.boot if verb == "boot" else lab.driver.reboot)(name, source)
-    return [f"{name} boots from {source.value}" for name in names]
+    lines: list[str] = []
+    carry_out(lab, verb, names, _options(verb, command), lines.append)
+    return lines
 
 
-def _boot_source(command: dict[str, Any]) -> BootSource:
-    wanted = command.get("from", BootSource.DISK.value)
-    known = [source.value for source in BootSource]
-    if wanted not in known:
-        raise UsageError(f"a machine cannot boot from {wanted!r}", hint=f"one of: {', '.join(known)}")
-    return BootSource(wanted)
+def _options(verb: str, command: dict[str, Any]) -> dict[str, Any]:
+    """The options of a command as the step of that name has them. Raises UsageError where they are wrong."""
+    given = {key: value for key, value in command.items() if key not in ("verb", "machines")}
+    if verb in ("boot", "reboot"):
+        wanted = given.setdefault("from", BootSource.DISK.value)
+        known = [source.value for source in BootSource]
+        if wanted not in known:
+            raise UsageError(f"a machine cannot boot from {wanted!r}", hint=f"one of: {', '.join(known)}")
+    try:
+        return STEPS[verb].model_validate({**given, "machines": []}).options()
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(str(part) for part in problem["loc"])
+        raise UsageError(f"{verb}: {where or 'it'}: {str(problem['msg']).removeprefix('Value error, ')}") from error
 
 
 def _scale(lab: Lab, node_pool: str, replicas: int) -> list[str]:

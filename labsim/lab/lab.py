@@ -19,7 +19,7 @@ from labsim.lab.assembly import add_components, hosted_cluster_objects
 from labsim.lab.images import DiscoveryImages
 from labsim.lab.lab_names import LabNames
 from labsim.lab.lab_request import LabRequest, silent
-from labsim.lab.machine_specs import host_id_of, machine_spec
+from labsim.lab.machine_specs import host_id_of, machine_spec, new_disk, new_nic
 from labsim.lab.machine_traffic import MachineTraffic
 from labsim.lab.names import VIRTUAL, Addresses
 from labsim.lab.sizes import Sizes
@@ -36,7 +36,7 @@ from labsim.model.kinds import (
     STORAGE_CLASS,
     kind_of,
 )
-from labsim.model.machine_group import MachineGroup
+from labsim.model.machine_group import Disk, MachineGroup, Nic
 from labsim.model.objects import Object, name_of
 from labsim.model.scenario import CreateHostedClusterStep, InfraEnvSpec, LabSpec
 from labsim.world.durability import Durability, KeptState
@@ -138,7 +138,7 @@ class Lab:
         """Go on with what an earlier process has kept: the objects are there, and machines are what they were."""
         self._make_machines()
         if self.options.kept is not None and isinstance(self.driver, SimulatedDriver):
-            self.driver.resume(self.options.kept.machines)
+            self.driver.resume_from(self.options.kept.machines)
             self.options.kept.machines.clear()
 
     def _make_objects(self) -> None:
@@ -180,10 +180,12 @@ class Lab:
         return _Acting(self.world, who)
 
     def _machine_spec(self, name: str, group: MachineGroup) -> MachineSpec:
-        entropy = self.entropy.child(f"machines/{self.options.identity}") if self.options.identity else self.entropy
-        spec = machine_spec(name, group, self.options.sizes, entropy)
+        spec = machine_spec(name, group, self.options.sizes, self._machine_entropy())
         nics = tuple(dataclasses.replace(nic, network=self.options.network) for nic in spec.nics)
         return dataclasses.replace(spec, nics=nics)
+
+    def _machine_entropy(self) -> Entropy:
+        return self.entropy.child(f"machines/{self.options.identity}") if self.options.identity else self.entropy
 
     # -- what scenarios and commands ask -------------------------------------------------------------------------------
 
@@ -252,6 +254,19 @@ class Lab:
     def insert_discovery_iso(self, machine: str) -> None:
         """Put the current discovery ISO of the machine's InfraEnv into its drive, downloading it if it is new."""
         self.driver.insert_media(machine, self.discovery_iso(self._infra_env_of[machine]))
+
+    def plug(self, machine: str, device: Disk | Nic) -> str:
+        """Plug a disk or card into a machine; its name or MAC address."""
+        view = self.driver.observe(machine)
+        if isinstance(device, Disk):
+            disk = new_disk(machine, device, view.disks)
+            self.driver.plug(machine, disk)
+            return disk.name
+        nic = dataclasses.replace(
+            new_nic(machine, device, view.nics, self._machine_entropy()), network=self.options.network
+        )
+        self.driver.plug(machine, nic)
+        return nic.mac
 
     def discovery_iso(self, infra_env: InfraEnvSpec) -> Path:
         """The InfraEnv's discovery ISO as a file, from `status.isoDownloadURL` like any client has it."""

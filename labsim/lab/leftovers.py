@@ -14,7 +14,7 @@ from pathlib import Path
 from labsim.errors import LabError
 from labsim.lab.folder import LAB_FOLDER, LEDGER, LabFolder, known_labs
 from labsim.lab.ledger import Entry, Ledger
-from labsim.machines.libvirt.driver import DIRECTORY, DOMAIN
+from labsim.machines.libvirt.domain_removal import DIRECTORY, DOMAIN
 from labsim.machines.libvirt.files import MARK_FILE
 from labsim.machines.libvirt.marked import MarkedDomain, marked_domains
 from labsim.machines.libvirt.networks import NETWORK, MarkedNetwork, marked_networks

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from string import ascii_lowercase
 
 from labsim.entropy import Entropy
 from labsim.guest.host_id import host_id
 from labsim.lab.sizes import Sizes
 from labsim.machines.driver import VIRTIO_SERIAL_LENGTH_MAX, BootSource, DiskSpec, MachineSpec, NicSpec
-from labsim.model.machine_group import Disk, MachineGroup
+from labsim.model.machine_group import Disk, MachineGroup, Nic
 
 
 def machine_spec(name: str, group: MachineGroup, sizes: Sizes, entropy: Entropy) -> MachineSpec:
@@ -30,6 +31,18 @@ def machine_spec(name: str, group: MachineGroup, sizes: Sizes, entropy: Entropy)
         product_uuid=group.product_uuid or "",
         board_serial=group.board_serial or "",
     )
+
+
+def new_disk(machine: str, disk: Disk, present: Sequence[str]) -> DiskSpec:
+    """A disk to plug in, under the next free name beside those that are present."""
+    kind = "vd" if disk.bus == "virtio" else "sd"
+    name = next(kind + letter for letter in ascii_lowercase if kind + letter not in present)
+    return _disk(machine, name, disk, disk.size)
+
+
+def new_nic(machine: str, nic: Nic, present: Sequence[str], entropy: Entropy) -> NicSpec:
+    """A card to plug in, beside those that are present."""
+    return NicSpec(mac=nic.mac or _mac(entropy, machine, len(present)))
 
 
 def host_id_of(spec: MachineSpec) -> str:

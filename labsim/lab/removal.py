@@ -13,6 +13,6 @@ def remove_leftovers(path: Path) -> None:
     if not ledger.pending():
         return
     from labsim.lab import kind, plain
-    from labsim.machines.libvirt import driver as libvirt
+    from labsim.machines.libvirt import domain_removal as libvirt
 
     remove_all(ledger, {**libvirt.removers(), **plain.removers(), **kind.removers()})

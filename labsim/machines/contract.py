@@ -14,6 +14,8 @@ from pathlib import Path
 
 from labsim.errors import LabError, LabsimError
 from labsim.machines.driver import (
+    CD_FIRST,
+    DISK_FIRST,
     BootSource,
     DiskSpec,
     HasConsole,
@@ -21,8 +23,11 @@ from labsim.machines.driver import (
     MachineSpec,
     NicSpec,
     NoMedia,
+    NoSuchDevice,
     NoSuchMachine,
+    NoSuchSnapshot,
     Power,
+    WrongPower,
 )
 
 MakeDriver = Callable[[], MachineDriver]
@@ -172,6 +177,132 @@ def stop_turns_off_and_keeps_the_machine(driver: MachineDriver, iso: Path) -> No
     _must(driver.names() == {spec.name}, "a stop keeps the machine", driver.names())
 
 
+def a_power_button_only_asks(driver: MachineDriver, iso: Path) -> None:
+    """A graceful stop returns at once and leaves the rest to the guest: one that has only just started hears nothing.
+    Of a paused machine it is refused."""
+    spec = machine()
+    driver.ensure(spec)
+    driver.insert_media(spec.name, iso)
+    driver.boot(spec.name, BootSource.DISCOVERY_ISO)
+    driver.stop(spec.name, graceful=True)
+    power = driver.observe(spec.name).power
+    _must(power is Power.ON, "a graceful stop is the guest's to carry out", power)
+    driver.pause(spec.name)
+    _refused(lambda: driver.stop(spec.name, graceful=True), WrongPower, "nobody in a paused machine hears its button")
+    driver.stop(spec.name)
+    power = driver.observe(spec.name).power
+    _must(power is Power.OFF, "a paused machine can be cut off", power)
+
+
+def a_paused_machine_stands_still_and_goes_on(driver: MachineDriver, iso: Path) -> None:
+    """`pause` and `resume` may be said again, `boot` resumes too, and a machine that is off refuses both."""
+    spec = machine()
+    driver.ensure(spec)
+    _refused(lambda: driver.pause(spec.name), WrongPower, "a machine that is off cannot be paused")
+    _refused(lambda: driver.resume(spec.name), WrongPower, "a machine that is off cannot be resumed")
+    driver.insert_media(spec.name, iso)
+    driver.boot(spec.name, BootSource.DISCOVERY_ISO)
+    goes_on: tuple[Callable[[], None], ...] = (
+        lambda: driver.resume(spec.name),
+        lambda: driver.boot(spec.name, BootSource.DISK),
+    )
+    for go_on in goes_on:
+        for _ in range(2):
+            driver.pause(spec.name)
+            power = driver.observe(spec.name).power
+            _must(power is Power.PAUSED, "a paused machine is paused", power)
+        for _ in range(2):
+            go_on()
+            power = driver.observe(spec.name).power
+            _must(power is Power.ON, "a machine that goes on is on", power)
+
+
+def a_reset_is_a_start_by_the_machines_own_order(driver: MachineDriver, iso: Path) -> None:
+    """The reset button leaves a machine on and changes nothing of it; one that is not on refuses."""
+    spec = machine()
+    driver.ensure(spec)
+    _refused(lambda: driver.reset(spec.name), WrongPower, "a machine that is off has nothing to reset")
+    power = driver.observe(spec.name).power
+    _must(power is Power.OFF, "a refused reset leaves it off", power)
+    driver.insert_media(spec.name, iso)
+    driver.boot(spec.name, BootSource.DISCOVERY_ISO)
+    before = driver.observe(spec.name)
+    driver.reset(spec.name)
+    after = driver.observe(spec.name)
+    _must(after == before, "a reset leaves a machine on and as it was", f"{before} became {after}")
+    driver.pause(spec.name)
+    _refused(lambda: driver.reset(spec.name), WrongPower, "a paused machine is not reset")
+
+
+def a_boot_order_can_be_set_for_good(driver: MachineDriver, iso: Path) -> None:
+    """The machine's own boot order is what was set last, on a running machine too, until another spec is asked for."""
+    spec = machine()
+    driver.ensure(spec)
+    driver.insert_media(spec.name, iso)
+    for order in (CD_FIRST, DISK_FIRST, CD_FIRST):
+        driver.set_boot_order(spec.name, order)
+        seen = driver.observe(spec.name).boot_order
+        _must(seen == order, "the boot order is what was set", seen)
+        driver.boot(spec.name, BootSource.DISCOVERY_ISO)
+    driver.stop(spec.name)
+    driver.ensure(spec)
+    seen = driver.observe(spec.name).boot_order
+    _must(seen == CD_FIRST, "a boot order that was set stays over a stop and over the same ensure", seen)
+
+
+def devices_go_in_and_out(driver: MachineDriver, iso: Path) -> None:
+    """Disks and cards are plugged into a machine that is off or running, and stay; unplugged, they are gone."""
+    spec = machine()
+    disks = tuple(
+        DiskSpec(name=name, size_bytes=1 << 20, serial=name, bus="scsi", rotational=False) for name in ("sdb", "sdc")
+    )
+    cards = (NicSpec(mac="52:54:00:c0:de:80"), NicSpec(mac="52:54:00:c0:de:81"))
+    driver.ensure(spec)
+    driver.insert_media(spec.name, iso)
+    for disk, card in zip(disks, cards, strict=True):
+        for _ in range(2):
+            driver.plug(spec.name, disk)
+            driver.plug(spec.name, card)
+        driver.boot(spec.name, BootSource.DISCOVERY_ISO)
+    driver.ensure(spec)
+    view = driver.observe(spec.name)
+    _must(sorted(view.disks) == ["sdb", "sdc", "vda"], "disks that were plugged in are there, once", view.disks)
+    macs = sorted(nic.mac for nic in (*spec.nics, *cards))
+    _must(sorted(view.nics) == macs, "so are cards", view.nics)
+    sata = DiskSpec(name="sdd", size_bytes=1 << 20, serial="sdd", bus="sata")
+    _refused(lambda: driver.plug(spec.name, sata), NoSuchDevice, "a disk whose bus knows no plugging is refused")
+    driver.unplug(spec.name, "sdb")
+    driver.stop(spec.name)
+    for device in ("sdc", cards[0].mac, cards[1].mac):
+        driver.unplug(spec.name, device)
+    view = driver.observe(spec.name)
+    _must((view.disks, view.nics) == (("vda",), (spec.nics[0].mac,)), "what was unplugged is gone", view)
+    _refused(lambda: driver.unplug(spec.name, "sdc"), NoSuchDevice, "what is not there cannot be unplugged")
+
+
+def a_snapshot_can_be_gone_back_to(driver: MachineDriver, iso: Path) -> None:
+    """A snapshot of a machine that is off is kept until the machine is removed; going back leaves it off."""
+    spec = machine()
+    driver.ensure(spec)
+    for name in ("first", "second", "first"):
+        driver.snapshot(spec.name, name)
+    kept = driver.observe(spec.name).snapshots
+    _must(kept == ("first", "second"), "snapshots are kept by name", kept)
+    driver.insert_media(spec.name, iso)
+    driver.boot(spec.name, BootSource.DISCOVERY_ISO)
+    _refused(lambda: driver.snapshot(spec.name, "third"), WrongPower, "a machine that runs is not kept")
+    _refused(lambda: driver.revert(spec.name, "third"), NoSuchSnapshot, "only what was kept can be gone back to")
+    power = driver.observe(spec.name).power
+    _must(power is Power.ON, "a refused revert leaves it on", power)
+    driver.revert(spec.name, "first")
+    power = driver.observe(spec.name).power
+    _must(power is Power.OFF, "a machine that went back is off", power)
+    driver.remove(spec.name)
+    driver.ensure(spec)
+    kept = driver.observe(spec.name).snapshots
+    _must(kept == (), "a machine made again has no snapshot", kept)
+
+
 def remove_is_quiet_when_gone(driver: MachineDriver, iso: Path) -> None:
     """`remove` takes a running machine away too and is quiet about one that is gone; the name can be used again."""
     spec = machine()
@@ -196,6 +327,14 @@ def verbs_about_nobody_are_refused(driver: MachineDriver, iso: Path) -> None:
         "boot": lambda: driver.boot("nobody", BootSource.DISK),
         "reboot": lambda: driver.reboot("nobody", BootSource.DISK),
         "stop": lambda: driver.stop("nobody"),
+        "reset": lambda: driver.reset("nobody"),
+        "pause": lambda: driver.pause("nobody"),
+        "resume": lambda: driver.resume("nobody"),
+        "set_boot_order": lambda: driver.set_boot_order("nobody", CD_FIRST),
+        "plug": lambda: driver.plug("nobody", machine().nics[0]),
+        "unplug": lambda: driver.unplug("nobody", "vda"),
+        "snapshot": lambda: driver.snapshot("nobody", "first"),
+        "revert": lambda: driver.revert("nobody", "first"),
     }
     if isinstance(driver, HasConsole):
         verbs["console"] = lambda: driver.console("nobody")
@@ -239,6 +378,12 @@ PROMISES: tuple[Promise, ...] = (
     an_empty_drive_cannot_be_booted,
     reboot_turns_on_from_any_state,
     stop_turns_off_and_keeps_the_machine,
+    a_power_button_only_asks,
+    a_paused_machine_stands_still_and_goes_on,
+    a_reset_is_a_start_by_the_machines_own_order,
+    a_boot_order_can_be_set_for_good,
+    devices_go_in_and_out,
+    a_snapshot_can_be_gone_back_to,
     remove_is_quiet_when_gone,
     verbs_about_nobody_are_refused,
     machines_do_not_share,

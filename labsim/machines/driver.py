@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
-from labsim.errors import LabError
+from labsim.errors import LabError, UsageError
 
 MIB = 1 << 20
 USER_NETWORK = "user"  # user mode: outgoing connections only, no root, no bridge
@@ -112,7 +113,7 @@ class MachineSpec:
 class MachineView:
     """A machine as found. `boot_order` is the machine's own, which a reboot from inside follows; `media` the ISO in
     its CD drive; `console` the file its serial port is written to; `reason` what is known about a power state that
-    nobody asked for."""
+    nobody asked for; `disks` their names and `nics` their MAC addresses, as they are at the next start."""
 
     name: str
     uuid: str
@@ -121,6 +122,9 @@ class MachineView:
     media: Path | None = None
     console: Path | None = None
     reason: str = ""
+    disks: tuple[str, ...] = ()
+    nics: tuple[str, ...] = ()
+    snapshots: tuple[str, ...] = ()
 
 
 class NoSuchMachine(LabError):
@@ -138,6 +142,53 @@ class NoMedia(LabError):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"machine {name!r} has no ISO in its CD drive", hint="insert the InfraEnv's discovery ISO")
+
+
+START_FIRST = "start it first: labsim boot"
+STOP_FIRST = "stop it first: labsim stop"
+RESUME_FIRST = "let it go on first: labsim resume; or stop it hard: labsim stop --hard"
+
+
+class WrongPower(LabError):
+    """A verb needs a machine that is in another power state."""
+
+    def __init__(self, name: str, power: Power, verb: str, hint: str) -> None:
+        super().__init__(f"machine {name!r} is {power.value}: it cannot be {verb}", hint=hint)
+        self.name = name
+        self.power = power
+
+
+class NoSuchDevice(LabError):
+    """A disk or card to unplug that the machine does not have, or one to plug in that cannot be plugged."""
+
+
+class NoSuchSnapshot(LabError):
+    """A machine is to go back to a snapshot that was not taken."""
+
+    def __init__(self, name: str, snapshot: str, known: Sequence[str]) -> None:
+        hint = f"it has: {', '.join(known)}" if known else "it has none"
+        super().__init__(f"machine {name!r} has no snapshot {snapshot!r}", hint=hint)
+
+
+def check_snapshot_name(snapshot: str) -> None:
+    """Raises UsageError for a name that cannot be a folder's."""
+    if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,62})", snapshot):
+        raise UsageError(f"{snapshot!r} cannot be a snapshot's name", hint="letters, digits, '.', '_' and '-'")
+
+
+def no_such_device(name: str, device: str, view: MachineView) -> NoSuchDevice:
+    """The error for a device that the machine of this view does not have."""
+    return NoSuchDevice(
+        f"machine {name!r} has no disk or card {device!r}", hint=f"it has: {', '.join((*view.disks, *view.nics))}"
+    )
+
+
+def check_pluggable(device: DiskSpec | NicSpec) -> None:
+    """Raises NoSuchDevice for a disk that goes in only while a machine is made."""
+    if isinstance(device, DiskSpec) and device.bus not in ("virtio", "scsi"):
+        raise NoSuchDevice(
+            f"a {device.bus} disk cannot be plugged into a machine", hint="take bus virtio or scsi, or make it so"
+        )
 
 
 class MachineDriver(Protocol):
@@ -158,7 +209,37 @@ class MachineDriver(Protocol):
         """The machine is cut off, whatever it does, and started from `source` once."""
 
     def stop(self, name: str, graceful: bool = False) -> None:
-        """The machine is off. `graceful` only presses its power button and returns: the guest decides when, or if."""
+        """The machine is off. `graceful` only presses its power button and returns: the guest decides when, or if.
+        Raises WrongPower for a graceful stop of a paused machine, in which nobody hears it."""
+
+    def reset(self, name: str) -> None:
+        """The reset button: what runs is cut off, and the machine starts by its own boot order. Raises WrongPower
+        where it is not on."""
+
+    def pause(self, name: str) -> None:
+        """The processors stand still until `resume`. Raises WrongPower where the machine is off or crashed."""
+
+    def resume(self, name: str) -> None:
+        """A paused machine goes on; one that is on is left alone. Raises WrongPower where it is off or crashed."""
+
+    def set_boot_order(self, name: str, order: tuple[BootSource, ...]) -> None:
+        """The machine's own boot order, for good: from its next start or reset on."""
+
+    def plug(self, name: str, device: DiskSpec | NicSpec) -> None:
+        """A disk or card is in the machine, at once where it runs, and after the next start too. One of that name or
+        MAC that is there already is left alone; a disk that was unplugged comes back with what is on it.
+        Raises NoSuchDevice for a disk whose bus knows no plugging."""
+
+    def unplug(self, name: str, device: str) -> None:
+        """The disk of that name, or the card of that MAC address, is out of the machine: at once where it is off; where
+        it runs, as soon as the guest lets go of it, at the latest after the next start. Raises NoSuchDevice."""
+
+    def snapshot(self, name: str, snapshot: str) -> None:
+        """What is on the disks (and in UEFI's variables) is kept under that name, in place of an earlier one. The
+        machine must be off: raises WrongPower."""
+
+    def revert(self, name: str, snapshot: str) -> None:
+        """The machine is off, and its disks hold what they did at the snapshot. Raises NoSuchSnapshot."""
 
     def observe(self, name: str) -> MachineView:
         """The machine as it is now."""

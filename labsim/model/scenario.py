@@ -17,6 +17,19 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 from labsim.errors import InvalidFile
 from labsim.model.hub_fault import HubFaultStep
 from labsim.model.machine_group import MachineGroup
+from labsim.model.machine_steps import (
+    Agents,
+    AgentSelector,
+    BootStep,
+    PauseStep,
+    PlugStep,
+    ResetStep,
+    ResumeStep,
+    RevertStep,
+    SnapshotStep,
+    StopStep,
+    UnplugStep,
+)
 from labsim.model.networks import DnsSpec, NetworkSpec
 from labsim.model.quantities import format_duration, format_size
 from labsim.model.scenario_parts import Duration, Name, Part, Player, State
@@ -76,39 +89,6 @@ class LabSpec(Part):
     infra_envs: list[InfraEnvSpec] = Field(alias="infraEnvs", min_length=1)
     machines: list[MachineGroup] = Field(min_length=1)
     namespace: Name = "labsim"
-
-
-class AgentSelector(Part):
-    """Which of the lab's agents: every field given must hold."""
-
-    cluster: str | None = None
-    """A hosted cluster's name, or `none` for agents that no cluster has."""
-    state: State | None = None
-    released: bool | None = None
-    """Unbound since this run bound it, until bound again; from the history."""
-    approved: bool | None = None
-    machines: str | None = None
-    labels: dict[str, str] | None = None
-
-
-Agents = Literal["all"] | AgentSelector
-
-
-class OfAgents(Part):
-    agents: Agents
-
-
-Machines = str | list[str] | OfAgents
-
-
-class BootStep(Part):
-    machines: Machines
-    source: Literal["discovery-iso", "disk"] = Field(alias="from")
-
-
-class StopStep(Part):
-    machines: Machines
-    graceful: bool = False
 
 
 class ApproveStep(Part):
@@ -211,6 +191,13 @@ STEP_NAMES = (
     "boot",
     "reboot",
     "stop",
+    "reset",
+    "pause",
+    "resume",
+    "snapshot",
+    "revert",
+    "plug",
+    "unplug",
     "expect",
     "approve",
     "label",
@@ -231,6 +218,13 @@ class Step(Part):
     boot: BootStep | None = None
     reboot: BootStep | None = None
     stop: StopStep | None = None
+    reset: ResetStep | None = None
+    pause: PauseStep | None = None
+    resume: ResumeStep | None = None
+    snapshot: SnapshotStep | None = None
+    revert: RevertStep | None = None
+    plug: PlugStep | None = None
+    unplug: UnplugStep | None = None
     expect: ExpectStep | None = None
     approve: ApproveStep | None = None
     label: LabelStep | None = None

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from labsim.hub.client import HubClient
 from labsim.model.kinds import ALL_KINDS, MACHINE, NODE, NODE_POOL, Kind
+from labsim.model.machine_steps import Agents
 from labsim.model.objects import (
     Object,
     annotations_of,
@@ -19,7 +20,7 @@ from labsim.model.objects import (
     name_of,
     namespace_of,
 )
-from labsim.model.scenario import Agents, ExpectStep
+from labsim.model.scenario import ExpectStep
 from labsim.scenario.tracking import AgentHistory, agent_state, agent_test
 
 

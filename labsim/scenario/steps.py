@@ -9,24 +9,36 @@ from typing import Any, Protocol
 from labsim.errors import CheckFailed, NothingSelected, UsageError
 from labsim.hub.embedded.clients import HubClients
 from labsim.lab.hub_faults import carry_hub_command
+from labsim.lab.machine_commands import carry_out as carry_out_on_machines
 from labsim.machines.driver import BootSource, MachineDriver
 from labsim.model.hub_fault import HubFaultStep
 from labsim.model.kinds import AGENT, HOSTED_CLUSTER, NODE_POOL
+from labsim.model.machine_group import Disk, Nic
+from labsim.model.machine_steps import (
+    BootStep,
+    Machines,
+    MachineStep,
+    OfAgents,
+    PauseStep,
+    PlugStep,
+    ResetStep,
+    ResumeStep,
+    RevertStep,
+    SnapshotStep,
+    StopStep,
+    UnplugStep,
+)
 from labsim.model.objects import Object, name_of, namespace_of
 from labsim.model.quantities import format_duration
 from labsim.model.scenario import (
     ApproveStep,
-    BootStep,
     CreateHostedClusterStep,
     DeleteHostedClusterStep,
     ExpectStep,
     LabelStep,
-    Machines,
-    OfAgents,
     ReturnToPoolStep,
     ScaleStep,
     Step,
-    StopStep,
     WaitStep,
 )
 from labsim.model.states import WAITS_FOR_USER
@@ -48,6 +60,10 @@ class Lab(Observed, Evidence, Protocol):
         """Put the current discovery ISO of the machine's InfraEnv into its drive."""
         ...
 
+    def plug(self, machine: str, device: Disk | Nic) -> str:
+        """Plug a disk or card into a machine; its name or MAC address."""
+        ...
+
     def create_hosted_cluster(self, step: CreateHostedClusterStep) -> None: ...
 
 
@@ -67,9 +83,10 @@ def title_of(step: Step) -> str:
             held = f", for {format_duration(action.holds)}" if action.holds else ""
             return f"expect {wanted(action)} within {format_duration(action.within)}{held}"
         case BootStep():
-            return f"{step.verb} {_machines_text(action.machines)} from {action.source}"
-        case StopStep():
-            return f"stop {_machines_text(action.machines)}"
+            for_good = " for good" if action.for_good else ""
+            return f"{step.verb} {_machines_text(action.machines)} from {action.source}{for_good}"
+        case MachineStep():
+            return f"{step.verb} {_machines_text(action.machines)}"
         case ApproveStep():
             return "approve agents" if action.value else "withdraw approval of agents"
         case LabelStep():
@@ -108,19 +125,16 @@ def _selected_machines(lab: Lab, machines: Machines) -> list[str]:
     return names
 
 
-def _boot(lab: Lab, step: BootStep, report: Report) -> None:
-    source = BootSource.DISCOVERY_ISO if step.source == "discovery-iso" else BootSource.DISK
-    for name in _selected_machines(lab, step.machines):
-        if source is BootSource.DISCOVERY_ISO:
-            lab.insert_discovery_iso(name)
-        report(f"{name} boots from {step.source}")
-        lab.driver.reboot(name, source)
+def _reboot(lab: Lab, step: BootStep, report: Report) -> None:
+    """`boot` and `reboot` are the same in a scenario: whatever runs is cut off."""
+    carry_out_on_machines(lab, "reboot", _selected_machines(lab, step.machines), step.options(), report)
 
 
-def _stop(lab: Lab, step: StopStep, report: Report) -> None:
-    for name in _selected_machines(lab, step.machines):
-        report(f"{name} stops")
-        lab.driver.stop(name, step.graceful)
+def _machine_step(verb: str) -> Callable[[Lab, MachineStep, Report], None]:
+    def act(lab: Lab, step: MachineStep, report: Report) -> None:
+        carry_out_on_machines(lab, verb, _selected_machines(lab, step.machines), step.options(), report)
+
+    return act
 
 
 def _approve(lab: Lab, step: ApproveStep, report: Report) -> None:
@@ -246,8 +260,15 @@ def _not_held(lab: Lab, step: ExpectStep, last: Look, waited_s: float, what: str
 
 
 _ACTIONS: dict[type, Callable[[Lab, Any, Report], None]] = {
-    BootStep: _boot,
-    StopStep: _stop,
+    BootStep: _reboot,
+    StopStep: _machine_step("stop"),
+    ResetStep: _machine_step("reset"),
+    PauseStep: _machine_step("pause"),
+    ResumeStep: _machine_step("resume"),
+    SnapshotStep: _machine_step("snapshot"),
+    RevertStep: _machine_step("revert"),
+    PlugStep: _machine_step("plug"),
+    UnplugStep: _machine_step("unplug"),
     ApproveStep: _approve,
     LabelStep: _label,
     CreateHostedClusterStep: _create_hosted_cluster,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from labsim.model.machine_steps import AgentSelector
 from labsim.model.objects import Object, dig, labels_of, name_of
-from labsim.model.scenario import AgentSelector
 
 
 def agent_state(agent: Object) -> str:

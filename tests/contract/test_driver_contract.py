@@ -17,7 +17,19 @@ from labsim.entropy import Entropy
 from labsim.lab.ledger import Ledger
 from labsim.machines import contract
 from labsim.machines.boot_probe import write_probe_iso
-from labsim.machines.driver import CD_FIRST, BootSource, MachineDriver, MachineSpec, MachineView, NoMedia, NoSuchMachine
+from labsim.machines.driver import (
+    CD_FIRST,
+    DISK_FIRST,
+    BootSource,
+    DiskSpec,
+    MachineDriver,
+    MachineSpec,
+    MachineView,
+    NicSpec,
+    NoMedia,
+    NoSuchMachine,
+    Power,
+)
 from labsim.machines.simulated.driver import SimulatedDriver
 
 
@@ -95,6 +107,30 @@ class Wrapped:
 
     def stop(self, name: str, graceful: bool = False) -> None:
         self.right.stop(name, graceful)
+
+    def reset(self, name: str) -> None:
+        self.right.reset(name)
+
+    def pause(self, name: str) -> None:
+        self.right.pause(name)
+
+    def resume(self, name: str) -> None:
+        self.right.resume(name)
+
+    def set_boot_order(self, name: str, order: tuple[BootSource, ...]) -> None:
+        self.right.set_boot_order(name, order)
+
+    def plug(self, name: str, device: DiskSpec | NicSpec) -> None:
+        self.right.plug(name, device)
+
+    def unplug(self, name: str, device: str) -> None:
+        self.right.unplug(name, device)
+
+    def snapshot(self, name: str, snapshot: str) -> None:
+        self.right.snapshot(name, snapshot)
+
+    def revert(self, name: str, snapshot: str) -> None:
+        self.right.revert(name, snapshot)
 
     def observe(self, name: str) -> MachineView:
         return self.right.observe(name)
@@ -202,6 +238,40 @@ class IgnoresUnknownNames(Wrapped):
             self.right.stop(name, graceful)
 
 
+class CutsOffGracefully(Wrapped):
+    def stop(self, name: str, graceful: bool = False) -> None:
+        self.right.stop(name)
+
+
+class GoesOnByItself(Wrapped):
+    def pause(self, name: str) -> None:
+        self.right.pause(name)
+        self.right.resume(name)
+
+
+class StartsWhatItResets(Wrapped):
+    def reset(self, name: str) -> None:
+        self.right.reboot(name, BootSource.DISK)
+
+
+class ForgetsTheOrderWhenItStops(Wrapped):
+    def stop(self, name: str, graceful: bool = False) -> None:
+        self.right.stop(name, graceful)
+        self.right.set_boot_order(name, DISK_FIRST)
+
+
+class PlugsOnlyWhatIsOff(Wrapped):
+    def plug(self, name: str, device: DiskSpec | NicSpec) -> None:
+        if self.right.observe(name).power is Power.OFF:
+            self.right.plug(name, device)
+
+
+class StartsAgainAfterARevert(Wrapped):
+    def revert(self, name: str, snapshot: str) -> None:
+        self.right.revert(name, snapshot)
+        self.right.boot(name, BootSource.DISK)
+
+
 class StartsThemAll(Wrapped):
     def boot(self, name: str, source: BootSource) -> None:
         self.right.boot(name, source)
@@ -219,6 +289,12 @@ VIOLATIONS: dict[contract.Promise, Callable[[MachineDriver], MachineDriver]] = {
     contract.an_empty_drive_cannot_be_booted: CutsThePowerFirst,
     contract.reboot_turns_on_from_any_state: RebootsTwoTimesInThree,
     contract.stop_turns_off_and_keeps_the_machine: EjectsWhenItStops,
+    contract.a_power_button_only_asks: CutsOffGracefully,
+    contract.a_paused_machine_stands_still_and_goes_on: GoesOnByItself,
+    contract.a_reset_is_a_start_by_the_machines_own_order: StartsWhatItResets,
+    contract.a_boot_order_can_be_set_for_good: ForgetsTheOrderWhenItStops,
+    contract.devices_go_in_and_out: PlugsOnlyWhatIsOff,
+    contract.a_snapshot_can_be_gone_back_to: StartsAgainAfterARevert,
     contract.remove_is_quiet_when_gone: ComplainsAboutTheDead,
     contract.verbs_about_nobody_are_refused: IgnoresUnknownNames,
     contract.machines_do_not_share: StartsThemAll,

@@ -25,7 +25,8 @@ from labsim.lab.virtual_machines import open_libvirt_lab
 from labsim.machines.boot_probe import FROM_CD, FROM_DISK, write_probe_iso
 from labsim.machines.driver import CD_FIRST, BootSource, CdBus, DiskBus, DiskSpec, MachineSpec, NicSpec, Power
 from labsim.machines.libvirt import domain_xml
-from labsim.machines.libvirt.driver import LibvirtDriver, removers
+from labsim.machines.libvirt.domain_removal import removers
+from labsim.machines.libvirt.driver import LibvirtDriver
 from labsim.model.scenario import load_scenario
 
 pytestmark = pytest.mark.vm

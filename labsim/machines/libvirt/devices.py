@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from string import ascii_lowercase
 
-from labsim.machines.driver import DiskSpec, MachineSpec
+from labsim.machines.driver import BootSource, DiskSpec, MachineSpec
 
-DISK_ALIAS, CD_ALIAS = "ua-disk0", "ua-cd"
+CD_ALIAS = "ua-cd"  # disks are ua-disk0, ua-disk1 and so on
 NVME_SLOT = 8  # libvirt does not know of these devices: a place on the root bus that it gives to nobody
 
 
@@ -23,13 +23,20 @@ class PlacedDisk:
     alias: str
     target: str
     place: int
+    boot_order: int = 0  # 0: firmware does not start from it
 
     @property
     def wwn(self) -> str:
         return self.spec.wwn.removeprefix("0x")
 
 
-def placed_disks(disks: Sequence[DiskSpec], paths: Sequence[Path]) -> list[PlacedDisk]:
+def boot_places(order: Sequence[BootSource], disks: Sequence[str]) -> dict[str, int]:
+    """The place of each device in the boot order, by alias: all disks in turn, since a system may be on any of them."""
+    drives = [CD_ALIAS, *disks] if order[0] is BootSource.DISCOVERY_ISO else [*disks, CD_ALIAS]
+    return {alias: place for place, alias in enumerate(drives, start=1)}
+
+
+def placed_disks(disks: Sequence[DiskSpec], paths: Sequence[Path], places: Mapping[str, int]) -> list[PlacedDisk]:
     """Every disk but the NVMe ones, which libvirt cannot emulate before 11.5 (`nvme_arguments`)."""
     letters = {"vd": iter(ascii_lowercase), "sd": iter(ascii_lowercase[1:])}  # the CD drive is sda
     placed = []
@@ -38,16 +45,17 @@ def placed_disks(disks: Sequence[DiskSpec], paths: Sequence[Path]) -> list[Place
             continue
         kind = "vd" if disk.bus == "virtio" else "sd"
         letter = next(letters[kind])
-        placed.append(PlacedDisk(disk, str(path), f"ua-disk{index}", kind + letter, ascii_lowercase.index(letter)))
+        alias, place = f"ua-disk{index}", ascii_lowercase.index(letter)
+        placed.append(PlacedDisk(disk, str(path), alias, kind + letter, place, places[alias]))
     return placed
 
 
-def qemu_arguments(spec: MachineSpec, paths: Sequence[Path], disk_order: int) -> list[str]:
+def qemu_arguments(spec: MachineSpec, paths: Sequence[Path], places: Mapping[str, int]) -> list[str]:
     """What libvirt has no element for: NVMe disks, and a system UUID beside the machine's own."""
     arguments: list[str] = []
     for index, (disk, path) in enumerate(zip(spec.disks, paths, strict=True)):
         if disk.bus == "nvme":
-            arguments += nvme_arguments(disk, path, index, disk_order if index == 0 else 0)
+            arguments += nvme_arguments(disk, path, index, places[f"ua-disk{index}"])
     if spec.product_uuid:
         arguments += ["-smbios", f"type=1,uuid={spec.product_uuid}"]
     return arguments
@@ -61,9 +69,14 @@ def nvme_arguments(disk: DiskSpec, path: Path, index: int, order: int) -> Iterat
     yield "-device"
     yield f"nvme,id=nvme{index},serial={disk.serial},bus=pcie.0,addr=0x{NVME_SLOT + index:x}"
     wwn = f",eui64={disk.wwn}" if disk.wwn else ""
-    place = f",bootindex={order}" if order else ""
     yield "-device"
-    yield f"nvme-ns,id=ua-disk{index},bus=nvme{index},drive=drive-disk{index},nsid=1{wwn}{place}"
+    yield f"nvme-ns,id=ua-disk{index},bus=nvme{index},drive=drive-disk{index},nsid=1{wwn},bootindex={order}"
+
+
+def disk_in_boot_order(argument: str) -> str:
+    """The alias of the disk that a QEMU argument puts into the boot order; "" for any other argument."""
+    match = re.search(r"id=(ua-disk\d+),.*bootindex=", argument)
+    return match[1] if match else ""
 
 
 def with_boot_index(argument: str, alias: str, order: int) -> str:

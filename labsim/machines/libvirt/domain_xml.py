@@ -5,19 +5,32 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import itertools
+import re
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from pathlib import Path
+from string import ascii_lowercase
 
 import jinja2
 
-from labsim.machines.driver import BootSource, MachineSpec
-from labsim.machines.libvirt.devices import CD_ALIAS, DISK_ALIAS, placed_disks, qemu_arguments, with_boot_index
+from labsim.machines.driver import CD_FIRST, DISK_FIRST, BootSource, DiskSpec, MachineSpec, NicSpec
+from labsim.machines.libvirt.devices import (
+    CD_ALIAS,
+    PlacedDisk,
+    boot_places,
+    disk_in_boot_order,
+    placed_disks,
+    qemu_arguments,
+    with_boot_index,
+)
 from labsim.machines.templates import template_directory
 
 NAMESPACE = "urn:labsim:machine:1"
 METADATA_PREFIX = "labsim"
 QEMU_NAMESPACE = "http://libvirt.org/schemas/domain/qemu/1.0"
+QEMU_ARGUMENT = f"./{{{QEMU_NAMESPACE}}}commandline/{{{QEMU_NAMESPACE}}}arg"
+OWN_PORTS, SPARE_PORTS = 2, 4  # of PCI express: the SCSI controller's and the random numbers'; for plugging
 # By default virtio-scsi, not AHCI: small cloud kernels have no AHCI driver, and the guest must find its CD.
 CD_BUSES = {"": "scsi", "virtio": "scsi", "sata": "sata"}
 # QEMU's own default is up to 1 GiB of translated code for each machine; this holds a booted Linux with Python.
@@ -55,24 +68,24 @@ def domain_xml(
 ) -> str:
     """The definition of a machine with an empty CD drive. `disks` are the files of `spec.disks`, in that order; `nvram`
     is where UEFI keeps its variables."""
-    place = {source: index + 1 for index, source in enumerate(spec.boot_order)}
+    places = boot_places(spec.boot_order, [f"ua-disk{index}" for index in range(len(spec.disks))])
     return (
         templates()
         .get_template("domain.xml.j2")
         .render(
             cd_bus=CD_BUSES[spec.cd_bus],
-            cd_order=place.get(BootSource.DISCOVERY_ISO, 2),
+            cd_order=places[CD_ALIAS],
             console=str(console),
             digest=digest_of(spec),
-            disk_order=place.get(BootSource.DISK, 2),
-            disks=placed_disks(spec.disks, disks),
+            disks=placed_disks(spec.disks, disks, places),
             domain_name=domain_name(lab, spec.name),
             domain_type="kvm" if accelerated else "qemu",
             lab=lab,
             namespace=NAMESPACE,
             nvram=str(nvram),
-            order=",".join(source.value for source in spec.boot_order),
-            qemu_arguments=qemu_arguments(spec, disks, place.get(BootSource.DISK, 2)),
+            pcie_ports=sum(disk.bus == "virtio" for disk in spec.disks) + len(spec.nics) + OWN_PORTS + SPARE_PORTS,
+            order=_words(spec.boot_order),
+            qemu_arguments=qemu_arguments(spec, disks, places),
             qemu_namespace=QEMU_NAMESPACE,
             spec=spec,
             tcg_cache_mib=TCG_CACHE_MIB,
@@ -93,15 +106,80 @@ def mark_from(metadata: str) -> Mark | None:
 def started_from(definition: str, source: BootSource) -> str:
     """The same domain with `source` first: what a pick in the boot menu does to one start."""
     root = _parse(definition)
-    for device, of_source in ((CD_ALIAS, BootSource.DISCOVERY_ISO), (DISK_ALIAS, BootSource.DISK)):
-        element = _device(root, device)
+    order = CD_FIRST if source is BootSource.DISCOVERY_ISO else DISK_FIRST
+    for alias, place in _places(root, order).items():
+        element = _device(root, alias)
         boot = element.find("boot") if element is not None else None
-        order = 1 if of_source is source else 2
         if boot is not None:
-            boot.set("order", str(order))
-        for argument in root.iterfind(f"./{{{QEMU_NAMESPACE}}}commandline/{{{QEMU_NAMESPACE}}}arg"):
-            argument.set("value", with_boot_index(argument.get("value", ""), device, order))
+            boot.set("order", str(place))
+        for argument in root.iterfind(QEMU_ARGUMENT):
+            argument.set("value", with_boot_index(argument.get("value", ""), alias, place))
     return ET.tostring(root, encoding="unicode")
+
+
+def places_of(definition: str, order: tuple[BootSource, ...]) -> dict[str, int]:
+    """Where each device of a domain stands in a boot order, by alias."""
+    return _places(_parse(definition), order)
+
+
+def _places(root: ET.Element, order: tuple[BootSource, ...]) -> dict[str, int]:
+    disks = [disk_in_boot_order(argument.get("value", "")) for argument in root.iterfind(QEMU_ARGUMENT)]
+    for element in root.iterfind("./devices/disk[@device='disk']"):
+        alias = element.find("alias")
+        if alias is not None and element.find("boot") is not None:
+            disks.append(alias.get("name", ""))
+    return boot_places(order, sorted(filter(None, disks), key=lambda alias: int(alias.removeprefix("ua-disk"))))
+
+
+def with_boot_order(definition: str, order: tuple[BootSource, ...]) -> str:
+    """The same domain with another boot order of its own, in its mark too."""
+    root = _parse(started_from(definition, order[0]))
+    mark = root.find(f"./metadata/{{{NAMESPACE}}}machine")
+    if mark is not None:
+        mark.set("order", _words(order))
+    return ET.tostring(root, encoding="unicode")
+
+
+def _words(order: tuple[BootSource, ...]) -> str:
+    return ",".join(source.value for source in order)
+
+
+def devices_of(definition: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(names of disks, MAC addresses of cards). A disk is called as its file is; QEMU's arguments have NVMe ones."""
+    root = _parse(definition)
+    files = [element.get("file", "") for element in root.iterfind("./devices/disk[@device='disk']/source")]
+    for argument in root.iterfind(QEMU_ARGUMENT):
+        files += re.findall(r"^if=none,id=drive-disk\d+,file=(.*?),format=", argument.get("value", ""))
+    macs = [element.get("address", "") for element in root.iterfind("./devices/interface/mac")]
+    return tuple(Path(file).stem for file in files), tuple(macs)
+
+
+def device_named(definition: str, device: str) -> str | None:
+    """The disk of that name or the card of that MAC address, as a device to detach; None where there is none."""
+    root = _parse(definition)
+    for element in root.iterfind("./devices/disk[@device='disk']"):
+        source = element.find("source")
+        if source is not None and Path(source.get("file", "")).stem == device:
+            return ET.tostring(element, encoding="unicode")
+    for element in root.iterfind("./devices/interface"):
+        mac = element.find("mac")
+        if mac is not None and mac.get("address") == device:
+            return ET.tostring(element, encoding="unicode")
+    return None
+
+
+def new_device(definition: str, device: DiskSpec | NicSpec, path: Path) -> str:
+    """A disk (its file is `path`) or card to attach to a domain."""
+    if isinstance(device, NicSpec):
+        return templates().get_template("nic.xml.j2").render(nic=device)
+    root = _parse(definition)
+    kind = "vd" if device.bus == "virtio" else "sd"
+    taken = {element.get("dev") for element in root.iterfind("./devices/disk/target")}
+    letter = next(letter for letter in ascii_lowercase if kind + letter not in taken | {"sda"})
+    aliases = {element.get("name") for element in root.iterfind("./devices/disk/alias")}
+    alias = next(name for number in itertools.count(1) if (name := f"ua-disk{number}") not in aliases)
+    disk = PlacedDisk(device, str(path), alias, kind + letter, ascii_lowercase.index(letter))
+    return templates().get_template("disk.xml.j2").render(disk=disk)
 
 
 def media_of(definition: str) -> Path | None:

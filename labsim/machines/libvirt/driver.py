@@ -7,23 +7,39 @@ import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from labsim.errors import LabError
-from labsim.machines.driver import BootSource, Journal, MachineSpec, MachineView, NoMedia, NoSuchMachine, Power
+from labsim.machines.driver import (
+    RESUME_FIRST,
+    START_FIRST,
+    STOP_FIRST,
+    BootSource,
+    DiskSpec,
+    Journal,
+    MachineSpec,
+    MachineView,
+    NicSpec,
+    NoMedia,
+    NoSuchMachine,
+    NoSuchSnapshot,
+    Power,
+    WrongPower,
+    check_pluggable,
+    check_snapshot_name,
+    no_such_device,
+)
 from labsim.machines.libvirt import domain_xml as xml
 from labsim.machines.libvirt.acceleration import Acceleration, find_acceleration
 from labsim.machines.libvirt.connection import Connection
-from labsim.machines.libvirt.devices import CD_ALIAS, DISK_ALIAS
-from labsim.machines.libvirt.errors import from_os
+from labsim.machines.libvirt.domain_removal import DIRECTORY, DOMAIN, mark_of, remove_domain
 from labsim.machines.libvirt.files import MachineFiles, remove_directory
-from labsim.machines.libvirt.networks import NETWORK, LabNetwork, remove_network
+from labsim.machines.libvirt.networks import LabNetwork
 from labsim.machines.libvirt.session import SESSION_URI
 
 log = logging.getLogger(__name__)
 
-DOMAIN, DIRECTORY = "libvirt-domain", "machine-directory"  # kinds in the ledger
-_SPARE_BOOT_INDEX = 9  # free while two devices change places: QEMU refuses two of one index
+_SPARE_BOOT_INDEX = 100  # above every place in use
 
 
 def lab_mark(lab: str, folder: Path) -> str:
@@ -128,6 +144,8 @@ class LibvirtDriver:
         def stop(hypervisor: Any) -> None:
             domain = self._domain(hypervisor, name)
             power, _ = self._power(domain)
+            if graceful and power is Power.PAUSED:
+                raise WrongPower(name, power, "stopped gracefully", RESUME_FIRST)
             if graceful and power is Power.ON:
                 domain.shutdown()
             else:
@@ -135,25 +153,71 @@ class LibvirtDriver:
 
         self._connection.call(stop)
 
-    def observe(self, name: str) -> MachineView:
-        def observe(hypervisor: Any) -> MachineView:
-            domain = self._domain(hypervisor, name)
-            mark = self._mark_of(domain)
-            if mark is None:
-                raise NoSuchMachine(name)
-            power, reason = self._power(domain)
-            definition = domain.XMLDesc(self._connection.libvirt.VIR_DOMAIN_XML_INACTIVE)
-            return MachineView(
-                name=name,
-                uuid=domain.UUIDString(),
-                power=power,
-                boot_order=mark.order,
-                media=xml.media_of(definition),
-                console=xml.console_of(definition),
-                reason=reason,
-            )
+    def reset(self, name: str) -> None:
+        self._in_power(name, "reset", (Power.ON,), lambda domain: domain.reset(0))
 
-        return self._connection.call(observe)
+    def pause(self, name: str) -> None:
+        self._in_power(name, "paused", (Power.ON, Power.PAUSED), lambda domain: domain.suspend())
+
+    def resume(self, name: str) -> None:
+        self._in_power(name, "resumed", (Power.PAUSED, Power.ON), lambda domain: domain.resume())
+
+    def set_boot_order(self, name: str, order: tuple[BootSource, ...]) -> None:
+        def set_order(hypervisor: Any) -> None:
+            domain = self._domain(hypervisor, name)
+            hypervisor.defineXML(xml.with_boot_order(self._definition(domain), order))
+            if domain.isActive():
+                self._restore_boot_order(domain, order)
+
+        self._connection.call(set_order)
+
+    def plug(self, name: str, device: DiskSpec | NicSpec) -> None:
+        path = self._files.directory(name)
+        if isinstance(device, DiskSpec):
+            path /= f"{device.name}.raw"
+
+        def plug(hypervisor: Any) -> None:
+            domain = self._domain(hypervisor, name)
+            check_pluggable(device)
+            disks, nics = xml.devices_of(self._definition(domain))
+            if (device.name in disks) if isinstance(device, DiskSpec) else (device.mac in nics):
+                return
+            if isinstance(device, DiskSpec):
+                self._files.make_disk(name, device)
+            added = xml.new_device(self._definition(domain), device, path)
+            domain.attachDeviceFlags(added, self._here_and_later(domain))
+
+        self._connection.call(plug)
+
+    def unplug(self, name: str, device: str) -> None:
+        def unplug(hypervisor: Any) -> None:
+            libvirt, domain = self._connection.libvirt, self._domain(hypervisor, name)
+            kept = xml.device_named(self._definition(domain), device)
+            if kept is None:
+                raise no_such_device(name, device, self._view(domain, name))
+            domain.detachDeviceFlags(kept, libvirt.VIR_DOMAIN_AFFECT_CONFIG)
+            running = xml.device_named(domain.XMLDesc(), device) if domain.isActive() else None
+            if running is not None:
+                domain.detachDeviceFlags(running, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+
+        self._connection.call(unplug)
+
+    def snapshot(self, name: str, snapshot: str) -> None:
+        power = self.observe(name).power
+        check_snapshot_name(snapshot)
+        if power is not Power.OFF:
+            raise WrongPower(name, power, "kept as a snapshot", STOP_FIRST)
+        self._files.keep(name, snapshot)
+
+    def revert(self, name: str, snapshot: str) -> None:
+        known = self.observe(name).snapshots
+        if snapshot not in known:
+            raise NoSuchSnapshot(name, snapshot, known)
+        self.stop(name)
+        self._files.bring_back(name, snapshot)
+
+    def observe(self, name: str) -> MachineView:
+        return self._connection.call(lambda hypervisor: self._view(self._domain(hypervisor, name), name))
 
     def names(self) -> frozenset[str]:
         return frozenset(self._connection.call(self._marked))
@@ -223,10 +287,10 @@ class LibvirtDriver:
     def _restore_boot_order(self, domain: Any, order: tuple[BootSource, ...]) -> None:
         import libvirt_qemu
 
-        device = {BootSource.DISK: DISK_ALIAS, BootSource.DISCOVERY_ISO: CD_ALIAS}
-        places = [(device[order[0]], _SPARE_BOOT_INDEX)]
-        places += [(device[source], index) for index, source in reversed(list(enumerate(order, start=1)))]
-        for alias, index in places:
+        wanted = xml.places_of(domain.XMLDesc(), order)
+        # QEMU refuses two of one index, so all of them make way first.
+        steps = [(alias, _SPARE_BOOT_INDEX + place) for alias, place in wanted.items()]
+        for alias, index in (*steps, *wanted.items()):
             arguments = {"path": f"/machine/peripheral/{alias}", "property": "bootindex", "value": index}
             command = json.dumps({"execute": "qom-set", "arguments": arguments})
             answer = json.loads(libvirt_qemu.qemuMonitorCommand(domain, command, 0))
@@ -251,7 +315,49 @@ class LibvirtDriver:
             if domain.isActive():  # it may have gone off by itself in between, which is what was wanted
                 raise
 
+    def _in_power(self, name: str, verb: str, fitting: tuple[Power, ...], act: Callable[[Any], object]) -> None:
+        """Do `act` in the first power state of `fitting`; in the others of it there is nothing to do."""
+
+        def carry_out(hypervisor: Any) -> None:
+            domain = self._domain(hypervisor, name)
+            power, _ = self._power(domain)
+            if power not in fitting:
+                raise WrongPower(name, power, verb, RESUME_FIRST if power is Power.PAUSED else START_FIRST)
+            if power is fitting[0]:
+                act(domain)
+
+        self._connection.call(carry_out)
+
     # -- finding ------------------------------------------------------------------------------------------------------
+
+    def _view(self, domain: Any, name: str) -> MachineView:
+        mark = self._mark_of(domain)
+        if mark is None:
+            raise NoSuchMachine(name)
+        power, reason = self._power(domain)
+        definition = self._definition(domain)
+        disks, nics = xml.devices_of(definition)
+        return MachineView(
+            name=name,
+            uuid=domain.UUIDString(),
+            power=power,
+            boot_order=mark.order,
+            media=xml.media_of(definition),
+            console=xml.console_of(definition),
+            reason=reason,
+            disks=disks,
+            nics=nics,
+            snapshots=self._files.snapshots(name),
+        )
+
+    def _definition(self, domain: Any) -> str:
+        """What the machine is at its next start."""
+        return str(domain.XMLDesc(self._connection.libvirt.VIR_DOMAIN_XML_INACTIVE))
+
+    def _here_and_later(self, domain: Any) -> int:
+        libvirt = self._connection.libvirt
+        live = libvirt.VIR_DOMAIN_AFFECT_LIVE if domain.isActive() else 0
+        return int(libvirt.VIR_DOMAIN_AFFECT_CONFIG | live)
 
     def _power(self, domain: Any) -> tuple[Power, str]:
         libvirt = self._connection.libvirt
@@ -283,70 +389,3 @@ class LibvirtDriver:
         if known is None:
             raise NoSuchMachine(name)
         return hypervisor.lookupByUUIDString(known[0])
-
-
-def mark_of(connection: Connection, domain: Any) -> xml.Mark | None:
-    """The mark a domain carries; None for everybody else's, and for one that has just gone."""
-    libvirt = connection.libvirt
-    try:
-        text = domain.metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, xml.NAMESPACE, libvirt.VIR_DOMAIN_AFFECT_CONFIG)
-    except libvirt.libvirtError as error:
-        gone = (libvirt.VIR_ERR_NO_DOMAIN_METADATA, libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_OPERATION_INVALID)
-        if error.get_error_code() in gone:
-            return None
-        raise
-    return xml.mark_from(text)
-
-
-def remove_domain(connection: Connection, hypervisor: Any, uuid: str, mark: str) -> None:
-    """Stop and undefine the domain with this UUID, if it carries the mark. Gone already: quiet."""
-    libvirt = connection.libvirt
-    try:
-        domain = hypervisor.lookupByUUIDString(uuid)
-        found = mark_of(connection, domain)
-        if found is None or found.lab != mark:
-            log.warning("domain %s does not carry the mark %s and is left alone", uuid, mark)
-            return
-        if domain.isActive():
-            domain.destroy()
-        domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_NVRAM | libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE)
-    except libvirt.libvirtError as error:
-        if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
-            raise
-
-
-class LedgerEntry(Protocol):
-    """What a remover needs of an entry of the ledger."""
-
-    @property
-    def identity(self) -> str: ...
-    @property
-    def mark(self) -> str: ...
-    @property
-    def detail(self) -> Any: ...  # a mapping of strings
-
-
-def removers() -> dict[str, Callable[[LedgerEntry], None]]:
-    """How to remove what this driver writes into a ledger, from any process, by identity and mark."""
-
-    def domain(entry: LedgerEntry) -> None:
-        connection = Connection(entry.detail.get("uri", SESSION_URI))
-        try:
-            connection.call(lambda hypervisor: remove_domain(connection, hypervisor, entry.identity, entry.mark))
-        finally:
-            connection.close()
-
-    def network(entry: LedgerEntry) -> None:
-        connection = Connection(entry.detail.get("uri", SESSION_URI))
-        try:
-            connection.call(lambda hypervisor: remove_network(connection, hypervisor, entry.identity, entry.mark))
-        finally:
-            connection.close()
-
-    def directory(entry: LedgerEntry) -> None:
-        try:
-            remove_directory(Path(entry.identity), entry.mark)
-        except OSError as error:
-            raise from_os(error, f"deleting {entry.identity}") from error
-
-    return {DOMAIN: domain, DIRECTORY: directory, NETWORK: network}

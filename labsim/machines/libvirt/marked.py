@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from labsim.machines.libvirt.connection import Connection
+from labsim.machines.libvirt.domain_removal import mark_of
 from labsim.machines.libvirt.domain_xml import console_of
-from labsim.machines.libvirt.driver import mark_of
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -10,7 +11,24 @@ from typing import Any
 from labsim.clock import Scheduler
 from labsim.discovery.inspect import read_ignition
 from labsim.entropy import Entropy
-from labsim.machines.driver import BootSource, MachineSpec, MachineView, NoMedia, NoSuchMachine, Power
+from labsim.machines.driver import (
+    RESUME_FIRST,
+    START_FIRST,
+    STOP_FIRST,
+    BootSource,
+    DiskSpec,
+    MachineSpec,
+    MachineView,
+    NicSpec,
+    NoMedia,
+    NoSuchMachine,
+    NoSuchSnapshot,
+    Power,
+    WrongPower,
+    check_pluggable,
+    check_snapshot_name,
+    no_such_device,
+)
 from labsim.machines.simulated.machine import SimulatedMachine, Transport
 from labsim.machines.simulated.record import Document, GuestRecord, Tell
 
@@ -39,13 +57,16 @@ class SimulatedDriver:
         self._resolve = resolve
         self._observe = observe
         self._machines: dict[str, SimulatedMachine] = {}
+        self._asked: dict[str, MachineSpec] = {}
         self._addresses = 0
         self._ignition_of_iso = functools.lru_cache(maxsize=16)(lambda path: read_ignition(Path(path)))
 
     def ensure(self, spec: MachineSpec) -> None:
         known = self._machines.get(spec.name)
+        asked, self._asked[spec.name] = self._asked.get(spec.name), spec
         if known is not None:
-            known.change(spec)
+            if asked != spec:  # what was plugged in or set since stays, while the same is asked for
+                known.change(spec)
             return
         self._addresses += 1
         number = self._addresses + 19
@@ -67,7 +88,9 @@ class SimulatedDriver:
 
     def boot(self, name: str, source: BootSource) -> None:
         machine = self._machine(name)
-        if machine.power is Power.OFF:
+        if machine.power is Power.PAUSED:
+            machine.go_on()
+        elif machine.power is Power.OFF:
             self._check_media(machine, source)
             machine.start(source)
 
@@ -77,8 +100,66 @@ class SimulatedDriver:
         machine.start(source)
 
     def stop(self, name: str, graceful: bool = False) -> None:
-        del graceful  # a simulated machine has no work to finish that its disk does not already hold
-        self._machine(name).stop()
+        machine = self._machine(name)
+        if not graceful:
+            machine.stop()
+        elif machine.power is Power.PAUSED:
+            raise WrongPower(name, machine.power, "stopped gracefully", RESUME_FIRST)
+        elif machine.power is Power.ON:
+            machine.press_power_button()
+
+    def reset(self, name: str) -> None:
+        machine = self._machine(name)
+        if machine.power is not Power.ON:
+            raise WrongPower(name, machine.power, "reset", START_FIRST)
+        machine.reset()
+
+    def pause(self, name: str) -> None:
+        machine = self._machine(name)
+        if machine.power is Power.OFF:
+            raise WrongPower(name, machine.power, "paused", START_FIRST)
+        if machine.power is Power.ON:
+            machine.pause()
+
+    def resume(self, name: str) -> None:
+        machine = self._machine(name)
+        if machine.power is Power.OFF:
+            raise WrongPower(name, machine.power, "resumed", START_FIRST)
+        if machine.power is Power.PAUSED:
+            machine.go_on()
+
+    def set_boot_order(self, name: str, order: tuple[BootSource, ...]) -> None:
+        self._machine(name).set_boot_order(order)
+
+    def plug(self, name: str, device: DiskSpec | NicSpec) -> None:
+        spec = self._machine(name).spec
+        check_pluggable(device)
+        if isinstance(device, DiskSpec):
+            if device.name not in {disk.name for disk in spec.disks}:
+                self._machine(name).replug(dataclasses.replace(spec, disks=(*spec.disks, device)))
+        elif device.mac not in {nic.mac for nic in spec.nics}:
+            self._machine(name).replug(dataclasses.replace(spec, nics=(*spec.nics, device)))
+
+    def unplug(self, name: str, device: str) -> None:
+        spec = self._machine(name).spec
+        disks = tuple(disk for disk in spec.disks if disk.name != device)
+        nics = tuple(nic for nic in spec.nics if nic.mac != device)
+        if (disks, nics) == (spec.disks, spec.nics):
+            raise no_such_device(name, device, self.observe(name))
+        self._machine(name).replug(dataclasses.replace(spec, disks=disks, nics=nics))
+
+    def snapshot(self, name: str, snapshot: str) -> None:
+        machine = self._machine(name)
+        check_snapshot_name(snapshot)
+        if machine.power is not Power.OFF:
+            raise WrongPower(name, machine.power, "kept as a snapshot", STOP_FIRST)
+        machine.snapshot(snapshot)
+
+    def revert(self, name: str, snapshot: str) -> None:
+        machine = self._machine(name)
+        if snapshot not in machine.snapshots:
+            raise NoSuchSnapshot(name, snapshot, machine.snapshots)
+        machine.revert(snapshot)
 
     def observe(self, name: str) -> MachineView:
         machine = self._machine(name)
@@ -89,6 +170,9 @@ class SimulatedDriver:
             boot_order=machine.spec.boot_order,
             media=None if machine.media is None else Path(machine.media),
             console=None,
+            disks=tuple(disk.name for disk in machine.spec.disks),
+            nics=tuple(nic.mac for nic in machine.spec.nics),
+            snapshots=machine.snapshots,
         )
 
     def names(self) -> frozenset[str]:
@@ -96,6 +180,7 @@ class SimulatedDriver:
 
     def remove(self, name: str) -> None:
         machine = self._machines.pop(name, None)
+        self._asked.pop(name, None)
         if machine is not None:
             machine.stop()
 
@@ -120,7 +205,7 @@ class SimulatedDriver:
         for name in self._machines:
             yield from self._records[name].everything()
 
-    def resume(self, records: Iterable[Document]) -> None:
+    def resume_from(self, records: Iterable[Document]) -> None:
         """Let the machines, which have been made again, be what the records of an earlier process say."""
         states: dict[str, Document] = {}
         answers: dict[str, list[Document]] = {}

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from labsim.machines.simulated.disk import SimulatedDisk
 
 RUNTIME_FILES = ("/run/", "/tmp/", "/var/")  # noqa: S108  (paths of the machine: nothing there shows in the inventory)
+
+
+T = TypeVar("T")
+System = tuple[dict[str, bytes], dict[str, str]]  # files, links
 
 
 class FileTree:
@@ -37,6 +43,12 @@ class FileTree:
         if not path.startswith(RUNTIME_FILES):
             self.system_version += 1
 
+    def retell(self, before: System, after: System) -> None:
+        """Change what the made-up system says as `before` changed to `after`; what was written since stays."""
+        _retell(self._files, before[0], after[0])
+        _retell(self._links, before[1], after[1])
+        self.system_version += 1
+
     def names(self, path: str) -> tuple[str, ...] | None:
         """The names in a folder; None where there is none. Folders follow from the paths of what is in them."""
         start = self._links_resolved(path).rstrip("/") + "/"
@@ -56,6 +68,12 @@ class FileTree:
                 base = target if target.startswith("/") else _normal(f"{seen.rsplit('/', 1)[0]}/{target}")
                 return self._links_resolved("/".join([base, *parts[index + 1 :]]))
         return path
+
+
+def _retell(present: dict[str, T], before: dict[str, T], after: dict[str, T]) -> None:
+    for path in before.keys() - after.keys():
+        present.pop(path, None)
+    present |= {path: told for path, told in after.items() if before.get(path) != told}
 
 
 def _normal(path: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import functools
 import logging
 from collections.abc import Callable, Sequence
@@ -15,13 +17,15 @@ from labsim.discovery.embed import ignition_in_initrd
 from labsim.entropy import Delays, Entropy
 from labsim.guest import effects as guest
 from labsim.guest import json_text
-from labsim.guest.fake_system import DiskFacts, MachineFacts, system_tree
+from labsim.guest.fake_system import MachineFacts, system_tree
 from labsim.guest.main import run as guest_program
 from labsim.guest.scheduler import LATER, Done, TaskScheduler
 from labsim.kube.certificates import csr, derived_key, key_pem
 from labsim.machines.driver import BootSource, MachineSpec, Power
 from labsim.machines.simulated.disk import BootEntry, SimulatedDisk
+from labsim.machines.simulated.facts import gateway_of, machine_facts
 from labsim.machines.simulated.file_tree import FileTree
+from labsim.machines.simulated.hardware import hardware_document, with_hardware
 from labsim.machines.simulated.part_reader import PartReader
 from labsim.machines.simulated.record import (
     Document,
@@ -100,11 +104,17 @@ class SimulatedMachine:
         self._clock: Clock = scheduler  # the program's own
         self._record = record
         self._replay: Replay | None = None
+        self._is_held_back = False  # its program would run, but the machine is paused
+        self._drawer: dict[str, SimulatedDisk] = {}  # every disk that this machine ever had, by name
+        self._snapshots: dict[str, list[SimulatedDisk]] = {}
+        self._cards_at_start: frozenset[str] = frozenset()
 
     def change(self, spec: MachineSpec) -> None:
         """Another specification, which counts from the next start; disks keep their contents by name."""
-        present = {disk.name: disk for disk in self.disks}
-        self.disks = [present.get(disk.name) or SimulatedDisk(disk.name, disk.size_bytes) for disk in spec.disks]
+        self._drawer |= {disk.name: disk for disk in self.disks}
+        self.disks = [
+            self._drawer.setdefault(disk.name, SimulatedDisk(disk.name, disk.size_bytes)) for disk in spec.disks
+        ]
         self.spec = spec
 
     def insert(self, media: str | None) -> None:
@@ -130,7 +140,77 @@ class SimulatedMachine:
             self._observe(self.spec.name, "power", {"power": "off"})
             self._begin_record()
 
+    def press_power_button(self) -> None:
+        """A system that runs shuts itself down; firmware, and a system that is still starting, hear nothing."""
+        self._observe(self.spec.name, "power button", {})
+        tasks = self._tasks
+        if tasks is None:
+            return
+        self._print("init: the power button was pressed: shutting down")
+        # Only this boot ends: the machine may have been cut off and started again meanwhile.
+        self._scheduler.call_later(GRACEFUL_STOP_S, lambda: self.stop() if self._tasks is tasks else None, "shutdown")
+
+    def reset(self) -> None:
+        """The reset button: a start by the machine's own order."""
+        self._observe(self.spec.name, "reset", {})
+        self._halt()
+        self._boot(self.spec.boot_order)
+
+    def pause(self) -> None:
+        self.power = Power.PAUSED
+        self._observe(self.spec.name, "power", {"power": "paused"})
+        if self._tasks is not None:
+            self._tasks.hold()
+
+    def go_on(self) -> None:
+        """After a pause."""
+        self.power = Power.ON
+        self._observe(self.spec.name, "power", {"power": "on"})
+        held_back, self._is_held_back = self._is_held_back, False
+        if held_back and self._booting is not None:
+            self._run(self._booting)
+        elif self._tasks is not None:
+            self._tasks.release()
+
+    # -- hardware -----------------------------------------------------------------------------------------------------
+
+    def set_boot_order(self, order: tuple[BootSource, ...]) -> None:
+        self.spec = dataclasses.replace(self.spec, boot_order=order)
+        self._record_while_off()
+
+    def replug(self, spec: MachineSpec) -> None:
+        """Disks or cards went in or out: what runs sees it in /sys at once."""
+        before = system_tree(self._facts())
+        self.change(spec)
+        if self._tasks is not None:
+            self._files.retell(before, system_tree(self._facts()))
+        self._record_while_off()
+
+    def _facts(self) -> MachineFacts:
+        return machine_facts(self.spec, self._address, self._cards_at_start)
+
+    @property
+    def snapshots(self) -> tuple[str, ...]:
+        return tuple(sorted(self._snapshots))
+
+    def snapshot(self, name: str) -> None:
+        self._snapshots[name] = copy.deepcopy(self.disks)
+        self._record_while_off()
+
+    def revert(self, name: str) -> None:
+        """Power off, and the disks hold what they did. Disks that came later are left alone."""
+        self.stop()
+        self._drawer |= {disk.name: disk for disk in copy.deepcopy(self._snapshots[name])}
+        self.disks = [self._drawer.get(disk.name, disk) for disk in self.disks]
+        self._record_while_off()
+
+    def _record_while_off(self) -> None:
+        """What a machine that runs has become is recorded with its next start or stop."""
+        if self.power is Power.OFF:
+            self._begin_record()
+
     def _halt(self) -> None:
+        self._is_held_back = False
         if self._boot_timer is not None:
             self._boot_timer.cancel()
             self._boot_timer = None
@@ -173,33 +253,11 @@ class SimulatedMachine:
 
     def _run(self, boot: guest.Boot) -> None:
         self._boot_timer = None
-        facts = MachineFacts(
-            uuid=self.spec.product_uuid or self.spec.uuid,
-            board_serial=self.spec.board_serial,
-            cd_bus=self.spec.cd_bus or "sata",
-            uefi=self.spec.firmware != "bios",
-            secure_boot=self.spec.firmware == "uefi-secure",
-            tpm=self.spec.tpm,
-            hostname=self.spec.name,
-            cpus=self.spec.cpus,
-            memory_mib=self.spec.memory_mib,
-            disks=tuple(
-                DiskFacts(
-                    name=disk.name,
-                    size_bytes=disk.size_bytes,
-                    rotational=disk.rotational,
-                    serial=disk.serial,
-                    bus=disk.bus,
-                    wwn=disk.wwn,
-                )
-                for disk in self.spec.disks
-            ),
-            nics=tuple(
-                (f"enp{index + 1}s0", nic.mac, self._address, _gateway(self._address))
-                for index, nic in enumerate(self.spec.nics)
-            ),
-        )
-        files, links = system_tree(facts)
+        if self.power is Power.PAUSED:
+            self._is_held_back = True
+            return
+        self._cards_at_start = frozenset(nic.mac for nic in self.spec.nics)
+        files, links = system_tree(self._facts())
         files["/proc/cmdline"] = boot.command_line.encode() + b"\n"
         self._files = FileTree(files, links, self.disks[0] if boot.source == "disk" else None)
         tasks = TaskScheduler(self._perform, self._task_failed, self._at_once)
@@ -239,7 +297,7 @@ class SimulatedMachine:
         if addresses:
             self._transport(self.spec.name, effect, addresses, done)
         else:
-            name_server = _gateway(self._address)
+            name_server = gateway_of(self._address)
             done(guest.ConnectionFailed(f"dial tcp: lookup {host} on {name_server}:53: no such host"))
 
     def _at_once(self, effect: Any, _task: str) -> Any:
@@ -325,6 +383,8 @@ class SimulatedMachine:
             "power": self.power.value,
             "media": self.media,
             "disks": [disk_document(disk) for disk in self.disks],
+            "hardware": hardware_document(self.spec),
+            "snapshots": {name: [disk_document(disk) for disk in kept] for name, kept in self._snapshots.items()},
             "boots": self._boots,
             "bootedFrom": self._booted_from,
             "counts": self._counts,
@@ -364,6 +424,8 @@ class SimulatedMachine:
         self.power = Power(state["power"])
         self.media = state["media"]
         self.disks = [disk_of(disk) for disk in state["disks"]]
+        self.spec = with_hardware(self.spec, state["hardware"])
+        self._snapshots = {name: [disk_of(disk) for disk in kept] for name, kept in state["snapshots"].items()}
         self._boots = state["boots"]
         self._booted_from = state["bootedFrom"]
         self._counts = dict(state["counts"])
@@ -464,7 +526,3 @@ def _hosts_table(hosts: bytes) -> dict[str, tuple[str, ...]]:
         for name in names:
             table[name] = (*table.get(name, ()), address)
     return table
-
-
-def _gateway(address: str) -> str:
-    return address.split("/")[0].rsplit(".", 1)[0] + ".1"

@@ -12,7 +12,7 @@ from labsim.errors import ExitCode, LabError
 from labsim.lab import leftovers
 from labsim.lab.folder import LabFolder, labs_root
 from labsim.lab.ledger import Ledger
-from labsim.machines.libvirt.driver import DIRECTORY, DOMAIN
+from labsim.machines.libvirt.domain_removal import DIRECTORY, DOMAIN
 from labsim.machines.libvirt.files import MARK_FILE, remove_directory
 from labsim.machines.libvirt.marked import MarkedDomain
 from labsim.machines.libvirt.session import SESSION_URI

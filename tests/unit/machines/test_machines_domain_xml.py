@@ -10,7 +10,7 @@ import pytest
 
 from labsim.machines.driver import CD_FIRST, DISK_FIRST, BootSource, DiskSpec, Firmware, MachineSpec, NicSpec
 from labsim.machines.libvirt import domain_xml as xml
-from labsim.machines.libvirt.devices import CD_ALIAS, DISK_ALIAS
+from labsim.machines.libvirt.devices import CD_ALIAS
 
 SPEC = MachineSpec(
     name="worker-0",
@@ -94,14 +94,26 @@ def test_text_is_escaped() -> None:
     assert ET.fromstring(rendered(spec)).findtext("./devices/disk/serial") == '<&">'
 
 
-@pytest.mark.parametrize(("order", "expected"), [(DISK_FIRST, ("1", "2")), (CD_FIRST, ("2", "1"))])
+@pytest.mark.parametrize(("order", "expected"), [(DISK_FIRST, ("1", "2", "3")), (CD_FIRST, ("2", "3", "1"))])
 def test_the_boot_order_is_the_machines_own_and_a_pick_comes_first(
-    order: tuple[BootSource, ...], expected: tuple[str, str]
+    order: tuple[BootSource, ...], expected: tuple[str, str, str]
 ) -> None:
     definition = rendered(dataclasses.replace(SPEC, boot_order=order))
-    assert orders(definition) == {DISK_ALIAS: expected[0], CD_ALIAS: expected[1]}
-    assert orders(xml.started_from(definition, BootSource.DISCOVERY_ISO)) == {"ua-disk0": "2", "ua-cd": "1"}
-    assert orders(xml.started_from(definition, BootSource.DISK)) == {"ua-disk0": "1", "ua-cd": "2"}
+    assert orders(definition) == dict(zip(("ua-disk0", "ua-disk1", CD_ALIAS), expected, strict=True))
+    picked = xml.started_from(definition, BootSource.DISCOVERY_ISO)
+    assert orders(picked) == {"ua-disk0": "2", "ua-disk1": "3", "ua-cd": "1"}
+    picked = xml.started_from(definition, BootSource.DISK)
+    assert orders(picked) == {"ua-disk0": "1", "ua-disk1": "2", "ua-cd": "3"}
+
+
+def test_a_boot_order_that_is_set_for_good_stands_in_the_mark_too() -> None:
+    changed = xml.with_boot_order(rendered(), CD_FIRST)
+    assert orders(changed)[CD_ALIAS] == "1"
+    metadata = ET.fromstring(changed).find("metadata")
+    assert metadata is not None
+    mark = xml.mark_from(ET.tostring(metadata[0], encoding="unicode"))
+    assert mark is not None
+    assert (mark.order, mark.spec) == (CD_FIRST, xml.digest_of(SPEC))
 
 
 def test_media_goes_into_the_drive_and_out_again() -> None:
@@ -176,11 +188,12 @@ def test_libvirt_cannot_emulate_nvme_so_qemu_is_told_itself() -> None:
     assert drive.startswith("if=none,id=drive-disk0,file=/labs/one/nvme0n1.raw,format=raw")
     assert controller == "nvme,id=nvme0,serial=N,bus=pcie.0,addr=0x8"
     assert namespace.endswith("nsid=1,eui64=0x5254000000000001,bootindex=1")
-    assert f"id={DISK_ALIAS}," in namespace
-    assert orders(definition) == {CD_ALIAS: "2"}
+    assert "id=ua-disk0," in namespace
+    assert orders(definition) == {"ua-disk1": "2", "ua-disk2": "3", "ua-disk3": "4", CD_ALIAS: "5"}
     picked = xml.started_from(definition, BootSource.DISCOVERY_ISO)
-    assert orders(picked) == {CD_ALIAS: "1"}
+    assert orders(picked) == {"ua-disk1": "3", "ua-disk2": "4", "ua-disk3": "5", CD_ALIAS: "1"}
     assert arguments(picked)[-1].endswith("bootindex=2")
+    assert xml.devices_of(picked)[0] == ("sda", "sdb", "vda", "nvme0n1")
 
 
 def test_identities_may_be_what_other_machines_have_too() -> None:
@@ -201,3 +214,22 @@ def test_identities_may_be_what_other_machines_have_too() -> None:
 def test_a_disk_does_not_say_what_its_bus_cannot_carry(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"virtio|NVMe"):
         dataclasses.replace(SPEC.disks[0], **wrong)  # type: ignore[arg-type]
+
+
+def test_a_device_to_plug_in_takes_what_is_free_and_is_found_again() -> None:
+    definition = rendered(EVERY_BUS)
+    disk = DiskSpec(name="vdb", size_bytes=512, serial="V2")
+    added = ET.fromstring(xml.new_device(definition, disk, Path("/labs/one/vdb.raw")))
+    assert added.find("target").attrib == {"dev": "vdb", "bus": "virtio"}  # type: ignore[union-attr]
+    assert added.find("alias").attrib == {"name": "ua-disk4"}  # type: ignore[union-attr]
+    assert added.find("boot") is None
+    scsi = dataclasses.replace(disk, name="sdc", bus="scsi")
+    added = ET.fromstring(xml.new_device(definition, scsi, Path("/labs/one/sdc.raw")))
+    assert added.find("target").attrib["dev"] == "sdd"  # type: ignore[union-attr]
+    assert added.find("address").attrib["target"] == "3"  # type: ignore[union-attr]
+    card = ET.fromstring(xml.new_device(definition, NicSpec(mac="52:54:00:00:00:09"), Path("/labs/one")))
+    assert (card.tag, card.attrib["type"]) == ("interface", "user")
+    for device in ("vda", "52:54:00:00:00:02"):
+        assert xml.device_named(definition, device) is not None
+    for device in ("vdz", "52:54:00:00:00:09"):
+        assert xml.device_named(definition, device) is None

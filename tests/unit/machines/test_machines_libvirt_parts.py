@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import types
 from pathlib import Path
@@ -290,3 +291,44 @@ def test_the_probe_iso_is_bootable_and_holds_its_boot_sector(tmp_path: Path) -> 
     assert content[17 * 2048 + 7 : 17 * 2048 + 30] == b"EL TORITO SPECIFICATION"
     assert bytes.fromhex("baf803b043ee") in content, "mov dx, 0x3f8; mov al, 'C'; out dx, al"
     assert content.count(b"\x55\xaa") >= 2
+
+
+# -- snapshots ----------
+
+
+def test_a_snapshot_is_put_back_byte_for_byte_and_holes_stay_holes(tmp_path: Path) -> None:
+    files = MachineFiles(tmp_path, "lab-1")
+    disk = DiskSpec(name="vda", size_bytes=1 << 30, serial="s")
+    spec = MachineSpec(name="worker-0", uuid="u", cpus=1, memory_mib=64, disks=(disk,), nics=())
+    files.make(spec)
+    (path,) = files.disks(spec)
+    with path.open("r+b") as file:
+        for place in (0, 500 << 20, (1 << 30) - 7):
+            file.seek(place)
+            file.write(b"present")
+    files.nvram("worker-0").write_bytes(b"variables")
+    before = path.read_bytes()
+    files.keep("worker-0", "first")
+    assert files.snapshots("worker-0") == ("first",)
+    path.write_bytes(b"something else")
+    files.nvram("worker-0").write_bytes(b"others")
+    files.bring_back("worker-0", "first")
+    assert path.read_bytes() == before
+    assert files.nvram("worker-0").read_bytes() == b"variables"
+    kept = tmp_path / "machines" / "worker-0" / "snapshots" / "first" / "vda.raw"
+    assert max(path.stat().st_blocks, kept.stat().st_blocks) * 512 < 1 << 20
+
+
+def test_a_snapshot_that_the_disk_cannot_hold_leaves_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = MachineFiles(tmp_path, "lab-1")
+    disk = DiskSpec(name="vda", size_bytes=512, serial="s")
+    files.make(MachineSpec(name="worker-0", uuid="u", cpus=1, memory_mib=64, disks=(disk,), nics=()))
+
+    def full(source: Path, target: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(target))
+
+    monkeypatch.setattr("labsim.machines.libvirt.files.copy_sparse", full)
+    with pytest.raises(LabError, match="the disk is full"):
+        files.keep("worker-0", "first")
+    assert files.snapshots("worker-0") == ()
+    assert list((tmp_path / "machines" / "worker-0" / "snapshots").iterdir()) == []

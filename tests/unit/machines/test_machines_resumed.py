@@ -26,7 +26,7 @@ from labsim.guest.effects import (
     WriteFile,
 )
 from labsim.machines.contract import machine as specification
-from labsim.machines.driver import BootSource, Power
+from labsim.machines.driver import CD_FIRST, BootSource, DiskSpec, NicSpec, Power
 from labsim.machines.simulated import machine as simulated
 from labsim.machines.simulated import record
 from labsim.machines.simulated.driver import SimulatedDriver
@@ -51,7 +51,7 @@ class Process:
         )
         self.driver._ignition_of_iso = lambda path: b"{}"  # type: ignore[assignment]
         self.driver.ensure(SPEC)
-        self.driver.resume(map(orjson.loads, records))
+        self.driver.resume_from(map(orjson.loads, records))
 
     def run(self, seconds: float) -> None:
         end_s = self.queue.now() + seconds
@@ -231,3 +231,16 @@ def test_a_program_that_asks_for_other_things_than_it_did_starts_anew(monkeypatc
     second.run(1)
     assert second.console[-1] == "new"
     assert [effect.url for effect, _ in second.sent] == ["https://x/1"]
+
+
+def test_what_was_done_to_a_machine_by_hand_is_still_so() -> None:
+    first = Process([])
+    first.driver.snapshot(SPEC.name, "empty")
+    first.driver.plug(SPEC.name, DiskSpec(name="sdb", size_bytes=1 << 20, serial="sdb", bus="scsi"))
+    first.driver.plug(SPEC.name, NicSpec(mac="52:54:00:c0:de:99"))
+    first.driver.set_boot_order(SPEC.name, CD_FIRST)
+    before = first.driver.observe(SPEC.name)
+    second = first.next()
+    assert second.driver.observe(SPEC.name) == before
+    assert (before.snapshots, before.disks) == (("empty",), ("vda", "sdb"))
+    second.driver.revert(SPEC.name, "empty")

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from labsim.model.machine_steps import AgentSelector
 from labsim.model.objects import Object
-from labsim.model.scenario import AgentSelector, ExpectStep
+from labsim.model.scenario import ExpectStep
 from labsim.scenario.expectations import Lookout, look
 from labsim.scenario.tracking import AgentHistory
 
