@@ -62,7 +62,7 @@ def decode_data_url(url: str) -> bytes:
 def _section(config: Mapping[str, Any], *path: str) -> Any:
     value: Any = config
     for key in path:
-        value = value.get(key) if isinstance(value, Mapping) else None
+        value = value.get(key) if type(value) is dict or isinstance(value, Mapping) else None
     return value
 
 

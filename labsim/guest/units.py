@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,9 +21,15 @@ def parse_service(unit: Mapping[str, Any]) -> Service:
     """Read a unit as Ignition carries it (`contents` and `dropins`)."""
     texts = [str(unit.get("contents") or "")]
     texts += [str(dropin.get("contents") or "") for dropin in unit.get("dropins") or []]
+    return _parsed("\n".join(texts))
+
+
+@functools.lru_cache(maxsize=16)
+def _parsed(text: str) -> Service:
+    """A service from its text. All machines of an InfraEnv start the same: not to be changed."""
     command: tuple[str, ...] = ()
     environment: dict[str, str] = {}
-    for key, value in _service_lines("\n".join(texts)):
+    for key, value in _service_lines(text):
         if key == "ExecStart":
             command = tuple(shlex.split(value.lstrip("-@:+!")))
         elif key == "Environment":
