@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 UP_WITHIN_S = 120.0
 DOWN_WITHIN_S = 60.0
 STATUS_COLUMNS = ("machine", "power", "state", "cluster", "approved", "stage")
+SERVICE_COLUMNS = ("cluster", "service", "host", "port", "address")
 KUBECONFIG = "kubeconfig"
 
 
@@ -176,6 +177,12 @@ def ask_lab(name: str, command: dict[str, Any]) -> Any:
         problem = folder.facts().get("problem")
         raise LabError(f"the process of lab {folder.name!r} is gone" + (f": {problem}" if problem else ""), hint=hint)
     return ask(folder.socket, command)
+
+
+def show_services(name: str, output: str) -> int:
+    """What the hosted clusters of a running lab publish."""
+    print_rows(ask_lab(name, {"verb": "services"}), SERVICE_COLUMNS, _status_format(output))
+    return int(ExitCode.PASSED)
 
 
 def show_status(name: str, output: str) -> int:

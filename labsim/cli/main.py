@@ -183,10 +183,15 @@ def status(
     output: Annotated[
         str, typer.Option("--output", "-o", help="table, wide, json, yaml, name, or kubeconfig: where that file is.")
     ] = "table",
+    services: Annotated[
+        bool, typer.Option("--services", help="What the hosted clusters publish, and at which addresses.")
+    ] = False,
 ) -> None:
     """Labs, and the machines and agents of one."""
-    from labsim.cli.labs import show_status
+    from labsim.cli.labs import show_services, show_status
 
+    if services:
+        raise typer.Exit(show_services(lab, output))
     raise typer.Exit(show_status(lab, output))
 
 

@@ -17,7 +17,7 @@ from labsim.controllers.importer.component import Importer
 from labsim.controllers.kube.component import KubeControllers
 from labsim.controllers.runtime.component import Component
 from labsim.discovery.base_image import BaseImage, plain_base_image
-from labsim.lab.names import IMAGE_SERVICE_NAME, SERVICE_NAME
+from labsim.lab.names import IMAGE_SERVICE_NAME, ROUTES_DOMAIN, SERVICE_NAME
 from labsim.lab.objects import pull_secret_text
 from labsim.model.objects import Object
 from labsim.model.scenario import CreateHostedClusterStep
@@ -33,13 +33,16 @@ def add_components(lab: Lab) -> None:
     # A cluster makes the pods of its Deployments too; on our own hub nobody else could, whoever collects garbage there.
     cluster_makes_pods = outside is not None and outside.runs_kube_controllers
     runs_kube_controllers = cluster_makes_pods if outside else "kubeControllers" in external
-    hypershift = HyperShift(world.entropy, HyperShiftSettings(makes_pods=not cluster_makes_pods))
+    hypershift = HyperShift(
+        world.entropy,
+        HyperShiftSettings(makes_pods=not cluster_makes_pods, routes_domain="" if outside else ROUTES_DOMAIN),
+    )
     cim = Cim(world.entropy, cim_settings(lab))
     kept = lab.options.kept
     if cim.name not in external:
         _keep_rows(lab, cim)
     played: tuple[Component, ...] = (
-        KubeControllers(on_hub=not runs_kube_controllers),
+        KubeControllers(on_hub=not runs_kube_controllers, load_balancers=lab.options.addresses.load_balancers),
         cim,
         Capi(world.entropy, "" if kept is None else kept.life),
         AgentProvider(world.entropy),
@@ -131,6 +134,7 @@ def hosted_cluster_objects(lab: Lab, step: CreateHostedClusterStep, agent_namesp
             infra_id=f"{step.name}-{entropy.text('infra-id')}",
             etcd_encryption_key=entropy.bytes("etcd-encryption-key", 32),
             release_image=step.release_image,
+            api_server_publishing=step.publish,
             node_pool_replicas=step.node_pool.replicas,
             node_upgrade_type=step.node_pool.upgrade_type,
             control_plane_availability_policy=step.availability,

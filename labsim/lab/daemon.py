@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from labsim.errors import ExitCode, LabError, LabsimError, LabStopped, NothingSelected, UsageError, system_errors
 from labsim.hub.role import Role
 from labsim.lab.control import ControlSocket
-from labsim.lab.dns import hosted_kubeconfig, names_of
+from labsim.lab.dns import hosted_kubeconfig, names_of, published_by
 from labsim.lab.external import tell_of_external
 from labsim.lab.folder import LabFolder, process_started
 from labsim.lab.hub_choice import OUR_OWN
@@ -164,6 +164,8 @@ def _on_world(lab: Lab, command: dict[str, Any]) -> Any:
         return carry_hub_command(lab.clients, command)
     if verb == "dns":
         return names_of(lab)
+    if verb == "services":
+        return published_by(lab)
     if verb == "kubeconfig":
         return hosted_kubeconfig(lab, str(command["cluster"]))
     if verb == "scale":

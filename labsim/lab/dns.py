@@ -30,6 +30,21 @@ def names_of(lab: Lab) -> dict[str, Any]:
     }
 
 
+def published_by(lab: Lab) -> list[dict[str, Any]]:
+    """What the lab's hosted clusters publish now, and the addresses that machines find it at."""
+    return [
+        {
+            "cluster": endpoint.owner.partition("/")[2],
+            "service": endpoint.service,
+            "host": endpoint.host,
+            "port": endpoint.port,
+            "address": ", ".join(lab.world.fabric.zone.resolve(endpoint.host)),
+        }
+        for endpoint in lab.world.fabric.endpoints()
+        if endpoint.certificate_pem
+    ]
+
+
 def hosted_kubeconfig(lab: Lab, cluster: str) -> str:
     """The administrator's kubeconfig of a hosted cluster for somebody on this host, whose resolver does not know the
     lab's names: the address in place of the name, and the name for the certificate."""

@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from labsim.clock import VIRTUAL_EPOCH_S
 from labsim.entropy import Entropy
-from labsim.errors import LabError
+from labsim.errors import LabError, UsageError
 from labsim.history import History
 from labsim.hub.client import DirectClient, HubClient, OutsideHub
 from labsim.hub.embedded.clients import HubClients
@@ -242,6 +242,11 @@ class Lab:
 
     def create_hosted_cluster(self, step: CreateHostedClusterStep) -> None:
         """Create the objects that `hcp create cluster agent` makes."""
+        if step.publish != "NodePort" and not isinstance(self.driver, SimulatedDriver):
+            raise UsageError(
+                f"hosted cluster {step.name!r} has Routes with {step.publish}; simulated machines alone reach those",
+                hint="publish: NodePort, or --machines simulated",
+            )
         agent_namespace = step.agent_namespace or self.namespace_of(self.spec.infra_envs[0])
         with self.acting("scenario"):
             for obj in hosted_cluster_objects(self, step, agent_namespace):

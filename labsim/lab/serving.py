@@ -21,7 +21,7 @@ from labsim.kube.authentication import bearer_token
 from labsim.kube.http import KubeHttp
 from labsim.kube.users import ADMIN, READER, User
 from labsim.lab.lab import Lab
-from labsim.lab.names import HUB_NAME, IMAGE_SERVICE_NAME, SERVICE_NAME, Addresses, Stack
+from labsim.lab.names import HUB_NAME, IMAGE_SERVICE_NAME, ROUTES_DOMAIN, SERVICE_NAME, Addresses, Stack
 from labsim.model.http import Request, Response
 from labsim.network.fabric import Endpoint
 from labsim.network.name_server import NameServer
@@ -196,8 +196,8 @@ class Serving:
     def _published(self, endpoint: Endpoint) -> None:
         """Listen for an endpoint that has a certificate, at the addresses that machines reach it by."""
         key = (endpoint.host, endpoint.port)
-        if not endpoint.certificate_pem or key in self._places:
-            return
+        if not endpoint.certificate_pem or key in self._places or endpoint.host.endswith(f".{ROUTES_DOMAIN}"):
+            return  # a Route is its router's business, which only simulated machines have
         lab = self._lab
         authentication = None if lab is None else lab.world.hosted_authentication(endpoint.owner)
         is_kube = endpoint.service == "kube-apiserver"

@@ -114,6 +114,8 @@ class CreateHostedClusterStep(Part):
     """The namespace whose agents are used; that of the first InfraEnv by default."""
     api_server_address: str = Field(default="", alias="apiServerAddress")
     """What its services are published at: `api.<name>.<baseDomain>` by default, which the lab's DNS then has."""
+    publish: Literal["NodePort", "LoadBalancer"] = "NodePort"
+    """`LoadBalancer`: an address for the API server, Routes for the rest, as the web console has it."""
     node_pool: NodePoolSpec = Field(default=NodePoolSpec(), alias="nodePool")
     availability: Literal["SingleReplica", "HighlyAvailable"] = "HighlyAvailable"
     release_image: str = Field(default="quay.io/openshift-release-dev/ocp-release:4.17.0-multi", alias="releaseImage")

@@ -43,7 +43,7 @@ class HyperShift:
             ControlPlane(settings, chance, self._observed, pki).controller(),
             *pools.controllers(),
             self._ignition.controller(),
-            GuestSetup(self._observed).controller(),
+            GuestSetup(settings, self._observed).controller(),
             GuestOperators(settings, self._observed, state).controller(),
             *nodes.controllers(),
             GuestDaemonSets(chance, self._observed, state).controller(),

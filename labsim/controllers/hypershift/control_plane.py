@@ -120,18 +120,16 @@ class ControlPlane:
         if not is_available(operator) or dig(hcp, "spec", "pausedUntil"):
             return DONE
         hcp = yield from change_finalizer(hcp, HOSTED_CONTROL_PLANE, FINALIZER, present=True)
-        endpoints = yield from ensure_services(hcp)
-        hosts = tuple(
-            dict.fromkeys(
-                dig(strategy_of(hcp, name), "nodePort", "address", default="") for name, _, _ in PUBLISHED.values()
-            )
-        )
-        pki = yield from self._pki.ensure_pki(hcp, tuple(host for host in hosts if host))
+        endpoints = yield from ensure_services(hcp, self._settings.routes_domain)
         api = endpoints.get("kube-apiserver")
-        if api is not None:
+        pki: Pki | None = None
+        if api is not None or not _waits_for_address(hcp):  # certificates are for the addresses, and made once
+            pki = yield from self._pki.ensure_pki(hcp, _published_hosts(hcp, endpoints))
+        if api is not None and pki is not None:
             yield from self._pki.ensure_kubeconfigs(hcp, pki, api.host, api.port)
         rollout = yield from self._roll_out(hcp)
-        yield from self._publish(key, endpoints, rollout, pki)
+        if pki is not None:
+            yield from self._publish(key, endpoints, rollout, pki)
         written = yield from control_plane_status.write(hcp, self._settings, endpoints, rollout.workloads)
         ready = written is not None and condition_status(written, "Available") == "True"
         if rollout.due_s is not None:
@@ -225,6 +223,18 @@ class ControlPlane:
             serving = pki.ignition_serving if service == "ignition-server" else pki.api_serving
             yield Publish(service, owner, endpoint.host, endpoint.port, serving.cert_pem, serving.key_pem)
             self._observed.published.add(entry)
+
+
+def _waits_for_address(hcp: Object) -> bool:
+    """Whether the API server's address is somebody else's to give."""
+    return bool(strategy_of(hcp, "APIServer").get("type") == "LoadBalancer")
+
+
+def _published_hosts(hcp: Object, endpoints: dict[str, Endpoint]) -> tuple[str, ...]:
+    """The names and addresses that certificates are for."""
+    given = (dig(strategy_of(hcp, name), "nodePort", "address", default="") for name, _, _ in PUBLISHED.values())
+    others = (endpoint.host for endpoint in endpoints.values())
+    return tuple(dict.fromkeys(host for host in (*given, *others) if host))
 
 
 def _mark(hcp: Object, workload_object: Object) -> tuple[object, ...]:

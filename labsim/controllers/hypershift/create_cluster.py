@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from labsim.controllers.hypershift.kubeconfigs import encoded
 from labsim.errors import UsageError
@@ -21,7 +22,8 @@ class CreateClusterOptions:
     """The flags of `hcp create cluster agent`, with its defaults. Files are given by content.
 
     `infra_id` is what the CLI would draw (`<name>-xxxxx`), `etcd_encryption_key` its 32 random bytes; a caller derives
-    both from its Entropy. `node_pool_replicas` below zero makes no NodePool.
+    both from its Entropy. `node_pool_replicas` below zero makes no NodePool. `api_server_publishing` is the web
+    console's choice and no flag: with a load balancer the other services have Routes.
     """
 
     name: str
@@ -33,6 +35,7 @@ class CreateClusterOptions:
     release_image: str
     namespace: str = "clusters"
     base_domain: str = ""
+    api_server_publishing: Literal["NodePort", "LoadBalancer"] = "NodePort"
     control_plane_availability_policy: str = "HighlyAvailable"
     infra_availability_policy: str = ""
     node_pool_replicas: int = 0
@@ -117,11 +120,16 @@ def _networking(options: CreateClusterOptions) -> Object:
     return networking
 
 
+def _strategy(options: CreateClusterOptions, service: str) -> Object:
+    if options.api_server_publishing == "NodePort":
+        return {"type": "NodePort", "nodePort": {"address": options.api_server_address}}
+    return {"type": "LoadBalancer"} if service == "APIServer" else {"type": "Route"}
+
+
 def _hosted_cluster(options: CreateClusterOptions) -> Object:
     volume: Object = {"size": options.etcd_storage_size}
     if options.etcd_storage_class:
         volume["storageClassName"] = options.etcd_storage_class
-    strategy = {"type": "NodePort", "nodePort": {"address": options.api_server_address}}
     encryption = {"type": "aescbc", "aescbc": {"activeKey": {"name": f"{options.name}-etcd-encryption-key"}}}
     spec: Object = {
         "autoscaling": {},
@@ -141,7 +149,9 @@ def _hosted_cluster(options: CreateClusterOptions) -> Object:
         "pullSecret": {"name": f"{options.name}-pull-secret"},
         "release": {"image": options.release_image},
         "secretEncryption": encryption,
-        "services": [{"service": service, "servicePublishingStrategy": strategy} for service in _SERVICES],
+        "services": [
+            {"service": service, "servicePublishingStrategy": _strategy(options, service)} for service in _SERVICES
+        ],
         "sshKey": {"name": f"{options.name}-ssh-key"} if options.ssh_key else {},
     }
     if options.infra_availability_policy:

@@ -14,6 +14,7 @@ from labsim.controllers.hypershift.guest_state import WORKLOAD_LABEL
 from labsim.controllers.hypershift.names import key_text, of_control_plane
 from labsim.controllers.hypershift.observed import Observed, admin_kubeconfig
 from labsim.controllers.hypershift.publishing import Endpoint, endpoint_of, strategy_of
+from labsim.controllers.hypershift.settings import HyperShiftSettings
 from labsim.controllers.runtime.effects import DONE, Controller, Enqueue, Key, Program, Result, Watch, get
 from labsim.model.kinds import (
     CLUSTER_ROLE,
@@ -35,7 +36,8 @@ _CONFIG_NAMESPACE = "openshift-machine-config-operator"
 class GuestSetup:
     """Fills a hosted cluster once its API server answers and its config operator runs."""
 
-    def __init__(self, observed: Observed) -> None:
+    def __init__(self, settings: HyperShiftSettings, observed: Observed) -> None:
+        self._settings = settings
         self._observed = observed
         self._done: dict[str, str] = {}  # owner to the uid of the control plane whose cluster is filled
 
@@ -66,7 +68,11 @@ class GuestSetup:
         image = str(dig(plane, "spec", "releaseImage", default=""))
         infra_ha = dig(plane, "spec", "infrastructureAvailabilityPolicy") == "HighlyAvailable"
         service = yield from get(SERVICE, key.namespace, "konnectivity-server")
-        tunnel = None if service is None else endpoint_of(service, strategy_of(plane, "Konnectivity"))
+        tunnel = (
+            None
+            if service is None
+            else endpoint_of(service, strategy_of(plane, "Konnectivity"), self._settings.routes_domain)
+        )
         for obj, kind in _workloads(image, infra_ha, tunnel):
             yield from ensure_exists(obj, kind, at=at)
         self._done[owner] = uid_of(plane)

@@ -14,7 +14,7 @@ from labsim.controllers.hypershift.names import (
     of_cluster,
 )
 from labsim.controllers.hypershift.pausing import pause_of
-from labsim.controllers.hypershift.publishing import strategy_of
+from labsim.controllers.hypershift.publishing import endpoint_of, strategy_of
 from labsim.controllers.hypershift.settings import HyperShiftSettings
 from labsim.controllers.hypershift.validation import configuration_problem, release_problem
 from labsim.controllers.runtime.effects import (
@@ -91,7 +91,7 @@ class HostedClusters:
         pause = pause_of(cluster, moment_s)
         if pause.is_paused:
             return (yield from self._hold(cluster, pause.condition, pause.remaining_s))
-        problem = yield from configuration_problem(cluster)
+        problem = yield from configuration_problem(cluster, has_routes=bool(self._settings.routes_domain))
         reason, text = yield from release_problem(cluster, self._settings)
         conditions = hosted_cluster_status.accepted(problem, reason, text)
         conditions["ReconciliationActive"] = pause.condition
@@ -120,7 +120,7 @@ class HostedClusters:
         if ignition:
             fields["ignitionEndpoint"] = ignition
         oauth = yield from get(SERVICE, place.namespace, "oauth-openshift")
-        callback = hosted_cluster_status.oauth_callback(cluster, oauth)
+        callback = hosted_cluster_status.oauth_callback(cluster, oauth, self._settings.routes_domain)
         if callback:
             fields["oauthCallbackURLTemplate"] = callback
         yield from hosted_cluster_status.write(cluster, hcp, self._settings, conditions, fields)
@@ -149,16 +149,13 @@ class HostedClusters:
         return Result(remaining_s)
 
     def _ignition_endpoint(self, cluster: Object) -> Program[str]:
-        """`host:port` of the ignition server as nodes reach it, "" before it has one."""
-        strategy = strategy_of(cluster, "Ignition")
-        if strategy.get("type") == "Route":
-            return str(dig(strategy, "route", "hostname", default=""))
-        place = control_plane_key(cluster)
+        """`host:port` of the ignition server as nodes reach it, the host alone of a Route; "" before it has one."""
+        place, strategy = control_plane_key(cluster), strategy_of(cluster, "Ignition")
         service = yield from get(SERVICE, place.namespace, "ignition-server-proxy")
-        ports = dig(service, "spec", "ports", default=())
-        address = dig(strategy, "nodePort", "address", default="")
-        node_port = ports[0].get("nodePort") if ports else None
-        return f"{url_host(address)}:{node_port}" if address and node_port else ""
+        found = None if service is None else endpoint_of(service, strategy, self._settings.routes_domain)
+        if found is None:
+            return ""
+        return found.host if strategy.get("type") == "Route" else f"{url_host(found.host)}:{found.port}"
 
     def _cluster_api(self, cluster: Object, hcp: Object, ignition: str) -> Program[None]:
         """AgentCluster once the ignition endpoint is known, then the CAPI Cluster."""

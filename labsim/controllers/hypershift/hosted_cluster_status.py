@@ -7,7 +7,7 @@ from typing import Any
 from labsim.controllers.hypershift.components import is_available
 from labsim.controllers.hypershift.desired import Condition, write_status
 from labsim.controllers.hypershift.kubeconfigs import url_host
-from labsim.controllers.hypershift.publishing import strategy_of
+from labsim.controllers.hypershift.publishing import endpoint_of, strategy_of
 from labsim.controllers.hypershift.settings import HyperShiftSettings
 from labsim.controllers.runtime.effects import Program, now
 from labsim.model.kinds import HOSTED_CLUSTER
@@ -144,15 +144,10 @@ def _version(cluster: Object, hcp: Object | None, settings: HyperShiftSettings, 
     }
 
 
-def oauth_callback(cluster: Object, service: Object | None) -> str:
+def oauth_callback(cluster: Object, service: Object | None, routes_domain: str) -> str:
     """Where identity providers send users back to, "" before the OAuth server has an address."""
     strategy = strategy_of(cluster, "OAuthServer")
-    if strategy.get("type") == "Route":
-        host, port = dig(strategy, "route", "hostname", default=""), 443
-    else:
-        host = dig(strategy, "nodePort", "address", default="")
-        ports = dig(service, "spec", "ports", default=())
-        port = ports[0].get("nodePort", 0) if ports else 0
-    if not host or not port:
+    found = None if service is None else endpoint_of(service, strategy, routes_domain)
+    if found is None:
         return ""
-    return f"https://{url_host(host)}:{port}/oauth2callback/[identity-provider-name]"
+    return f"https://{url_host(found.host)}:{found.port}/oauth2callback/[identity-provider-name]"

@@ -26,6 +26,13 @@ PUBLISHED = {
     "oauth-openshift": ("OAuthServer", 6443, 6443),
     "ignition-server-proxy": ("Ignition", 443, 8443),
 }
+# name of the Service: name of its Route, where it has one
+ROUTES = {
+    "kube-apiserver": "kube-apiserver",
+    "konnectivity-server": "konnectivity-server",
+    "oauth-openshift": "oauth",
+    "ignition-server-proxy": "ignition-server",
+}
 _INTERNAL = {"ignition-server": (443, 9090), "etcd-client": (2379, 2379), "openshift-apiserver": (443, 8443)}
 
 
@@ -38,7 +45,7 @@ def strategy_of(cluster: Object, service: str) -> Object:
     return {}
 
 
-def ensure_services(hcp: Object) -> Program[dict[str, Endpoint]]:
+def ensure_services(hcp: Object, routes_domain: str) -> Program[dict[str, Endpoint]]:
     """Every Service; answers the outside endpoints that have their address already, by name of the Service."""
     endpoints: dict[str, Endpoint] = {}
     for name, (service, port, target) in PUBLISHED.items():
@@ -49,7 +56,7 @@ def ensure_services(hcp: Object) -> Program[dict[str, Endpoint]]:
         if kind == "NodePort" and wanted_port > 0:
             entry["nodePort"] = wanted_port
         made = yield from ensure_exists(_service(hcp, name, entry, "ClusterIP" if kind == "Route" else kind), SERVICE)
-        endpoint = endpoint_of(made, strategy)
+        endpoint = endpoint_of(made, strategy, routes_domain)
         if endpoint is not None:
             endpoints[name] = endpoint
     for name, (port, target) in _INTERNAL.items():
@@ -70,7 +77,7 @@ def _service(hcp: Object, name: str, port: Object, kind: str) -> Object:
     return made
 
 
-def endpoint_of(service: Object, strategy: Object) -> Endpoint | None:
+def endpoint_of(service: Object, strategy: Object, routes_domain: str) -> Endpoint | None:
     """Where a Service is reached from outside; None while it has no address."""
     kind = strategy.get("type", "NodePort")
     if kind == "NodePort":
@@ -81,6 +88,8 @@ def endpoint_of(service: Object, strategy: Object) -> Endpoint | None:
         return Endpoint(address, int(node_port)) if address and node_port else None
     if kind == "Route":
         host = dig(strategy, "route", "hostname")
+        if not host and routes_domain:
+            host = f"{ROUTES[service['metadata']['name']]}-{namespace_of(service)}.{routes_domain}"
         return Endpoint(host, 443) if host else None
     ingress = dig(service, "status", "loadBalancer", "ingress", default=())
     for entry in ingress:

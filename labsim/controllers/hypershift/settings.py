@@ -19,6 +19,7 @@ class HyperShiftSettings:
     `default_version` stands for every other digest. `binds_volumes` gives pending etcd claims a volume as soon as a
     storage class fits; a hub with a provisioner of its own turns it off. `makes_pods` makes the pods of Deployments
     and StatefulSets and counts them; on a hub whose own controllers do that, their pods are only started.
+    `routes_domain`: below it the hub's router answers for Routes that name no host; "" for a hub without Routes.
     """
 
     default_version: str = "4.22.0"
@@ -29,6 +30,7 @@ class HyperShiftSettings:
     operator_image: str = "quay.io/hypershift/hypershift-operator:latest"
     binds_volumes: bool = True
     makes_pods: bool = True
+    routes_domain: str = ""
     pod_start_s: tuple[float, float] = (8.0, 18.0)
     token_ttl_s: float = 11 * 3600.0
     token_rotation_s: float = 5.5 * 3600.0

@@ -16,8 +16,8 @@ _SKIP = "hypershift.openshift.io/skip-release-image-validation"
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
-def configuration_problem(cluster: Object) -> Program[str]:
-    """The message of ValidConfiguration=False, "" where the configuration passes."""
+def configuration_problem(cluster: Object, *, has_routes: bool) -> Program[str]:
+    """The message of ValidConfiguration=False, "" where the configuration passes. has_routes: the hub knows Routes."""
     agent_namespace = dig(cluster, "spec", "platform", "agent", "agentNamespace", default="")
     if not agent_namespace:
         return "agentcluster needs .spec.platform.agent to be filled"
@@ -30,16 +30,18 @@ def configuration_problem(cluster: Object) -> Program[str]:
             return f'failed to get configMap {bundle}: configmaps "{bundle}" not found'
         if "ca-bundle.crt" not in (found.get("data") or {}):
             return f"configMap {bundle} must have a ca-bundle.crt key"
-    return _services_problem(cluster) or _networks_problem(cluster)
+    return _services_problem(cluster, has_routes) or _networks_problem(cluster)
 
 
-def _services_problem(cluster: Object) -> str:
+def _services_problem(cluster: Object, has_routes: bool) -> str:
     hostnames: dict[str, str] = {}
     services: list[Object] = dig(cluster, "spec", "services", default=[])
     ranges = _networks(cluster, "serviceNetwork")
     for entry in services:
         name, strategy = entry.get("service", ""), entry.get("servicePublishingStrategy") or {}
         kind = strategy.get("type", "")
+        if kind == "Route" and not has_routes:
+            return f'cluster does not support Routes, but service "{name}" is exposed via a Route'
         host = dig(strategy, "route", "hostname") or dig(strategy, "loadBalancer", "hostname")
         if host:
             if host in hostnames:

@@ -10,6 +10,7 @@ import pytest
 from cryptography import x509
 
 from labsim.guest.effects import Http
+from labsim.lab.dns import published_by
 from labsim.lab.lab import Lab, LabOptions
 from labsim.lab.machine_traffic import MachineTraffic
 from labsim.machines.driver import BootSource
@@ -28,14 +29,14 @@ spec:
     infraEnvs: [{{name: pool, autoApprove: true}}]
     machines: [{{name: worker, infraEnv: pool}}]
   steps:
-    - createHostedCluster: {{name: example, availability: SingleReplica, nodePool: {{replicas: 1}}}}
+    - createHostedCluster: {{name: example, availability: SingleReplica, publish: {publish}, nodePool: {{replicas: 1}}}}
 """
 SETTLED_S = 1500.0
 
 
-def lab_with(folder: Path, dns: str) -> Lab:
+def lab_with(folder: Path, dns: str, publish: str = "NodePort") -> Lab:
     """A lab with one machine that has been up for long enough to be claimed and checked."""
-    scenario = parse_scenario(SCENARIO.format(dns=dns))
+    scenario = parse_scenario(SCENARIO.format(dns=dns, publish=publish))
     lab = Lab(scenario.spec.lab, LabOptions(name="names", folder=folder))
     lab.make()
     for machine in lab.machine_names():
@@ -115,7 +116,10 @@ def test_a_record_that_is_mended_lets_the_machine_go_on(tmp_path: Path) -> None:
 
 
 def test_a_record_that_leads_to_a_machine_of_nobody_is_unreachable(tmp_path: Path) -> None:
-    lab = Lab(parse_scenario(SCENARIO.format(dns="{}")).spec.lab, LabOptions(name="names", folder=tmp_path))
+    lab = Lab(
+        parse_scenario(SCENARIO.format(dns="{}", publish="NodePort")).spec.lab,
+        LabOptions(name="names", folder=tmp_path),
+    )
     traffic = MachineTraffic(lab.world, lab.options.addresses.all_of_hub)
     answers: list[object] = []
     request = Http("GET", "https://assisted-service.labsim.internal/", insecure=True)
@@ -162,3 +166,17 @@ def test_a_machine_that_cannot_reach_konnectivity_is_missed_and_found_again(tmp_
     fabric.unblock("worker-0", endpoint.host, endpoint.port)
     lab.world.run_for(SETTLED_S)
     assert condition_status(cluster_of(lab), "DataPlaneConnectionAvailable") == "True"
+
+
+def test_a_load_balancer_and_routes_lead_machines_there_too(tmp_path: Path) -> None:
+    lab = lab_with(tmp_path, "{}", publish="LoadBalancer")
+    lab.world.run_for(SETTLED_S)
+    assert state_of(lab) == "added-to-existing-cluster"
+    cluster = cluster_of(lab)
+    assert dig(cluster, "status", "controlPlaneEndpoint") == {"host": "192.168.121.200", "port": 6443}
+    assert dig(cluster, "status", "ignitionEndpoint") == "ignition-server-clusters-example.apps.hub.labsim.internal"
+    assert condition_status(cluster, "DataPlaneConnectionAvailable") == "True"
+    assert lab.world.fabric.zone.resolve("api.example.krnl.es") == ("192.168.121.200",)
+    assert {(row["service"], row["port"]) for row in published_by(lab)} == {
+        ("kube-apiserver", 6443), ("ignition-server", 443), ("konnectivity", 443), ("oauth", 443)
+    }  # fmt: skip
