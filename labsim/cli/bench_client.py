@@ -69,8 +69,8 @@ class BenchConnection:
         return data
 
 
-def bench_object(name: str, count: int, revision: bytes = b"") -> bytes:
-    """A custom resource of about an agent's size."""
+def bench_object(name: str, count: int, revision: bytes = b"", *, disks_per_letter: int = 1) -> bytes:
+    """A custom resource of 1.3 KB; with 80 disks per letter it has the 21 KB of an Agent with its inventory."""
     metadata = {"name": name, "labels": {"infraenvs.agent-install.openshift.io": "lab"}}
     if revision:
         metadata["resourceVersion"] = revision.decode()
@@ -78,7 +78,10 @@ def bench_object(name: str, count: int, revision: bytes = b"") -> bytes:
         {"type": kind, "status": "True", "reason": "AsExpected", "message": f"The {kind} check of the host has passed"}
         for kind in ("SpecSynced", "Connected", "RequirementsMet", "Validated", "Installed", "Bound", "Cleanup")
     ]
-    disks = [{"name": f"sd{letter}", "path": f"/dev/sd{letter}", "sizeBytes": 128 << 30} for letter in "abcd"]
+    disks = [
+        {"name": f"sd{letter}", "path": f"/dev/sd{letter}", "sizeBytes": 128 << 30}
+        for letter in disks_per_letter * "abcd"
+    ]
     spec = {"count": count, "hostname": name, "approved": True, "conditions": conditions, "disks": disks}
     document = {"apiVersion": "bench.labsim.dev/v1", "kind": "Bench", "metadata": metadata, "spec": spec}
     return json.dumps(document).encode()
@@ -94,6 +97,7 @@ class Load:
         self._what: str = work["what"]
         self._count: int = work["count"]
         self._for_s: float = work["for_s"]
+        self._disks: int = work.get("disks", 1)
         self._revision = b""
         if self._what in ("update", "patch", "get"):
             path = f"{self._path}/{self._name}"
@@ -115,7 +119,9 @@ class Load:
         path = f"{self._path}/{self._name}"
         if self._what == "create":
             name = f"{self._name}-{number}"
-            self._note(*self._connection.ask("POST", self._path, bench_object(name, number)))
+            self._note(
+                *self._connection.ask("POST", self._path, bench_object(name, number, disks_per_letter=self._disks))
+            )
         elif self._what == "update":
             self._note(*self._connection.ask("PUT", path, bench_object(self._name, number + 1, self._revision)))
         elif self._what == "patch":

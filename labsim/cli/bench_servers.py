@@ -1,4 +1,4 @@
-"""The two servers that `labsim bench api` compares: our `hub serve --bare`, and a kube-apiserver with its etcd."""
+"""The servers that `labsim bench api` compares: `hub serve --bare`, a lab of `up`, a kube-apiserver with its etcd."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import ssl
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+
+import yaml
 
 from labsim.edge_time import monotonic_s, os_random, wait_s
 from labsim.errors import LabError
@@ -23,13 +26,15 @@ ENDS_WITHIN_S = 10.0
 class BenchServer:
     """A server's processes and an administrator's token. `durability`: what a write has survived when answered."""
 
-    def __init__(self, folder: Path, name: str, durability: str) -> None:
+    def __init__(self, folder: Path, name: str, durability: str, users: Iterable[str] = ()) -> None:
+        """`users`: lines of others that it knows, beside the administrator, as token,user,uid,"groups"."""
         self.folder = folder
         self.name = name
         self.durability = durability
         self.token = os_random(16).hex()
         self.tokens = folder / "tokens.csv"
-        self.tokens.write_text(f'{self.token},admin,admin-uid,"system:masters"\n')
+        administrator = f'{self.token},admin,admin-uid,"system:masters"'
+        self.tokens.write_text("".join(f"{line}\n" for line in (administrator, *users)))
         self.port = 0
         self.start_s = 0.0
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -43,6 +48,11 @@ class BenchServer:
                 process.kill()
                 process.wait(ENDS_WITHIN_S)
 
+    @property
+    def ca_pem(self) -> str:
+        """What a real server's certificate is checked with; it has made it itself."""
+        return (self.folder / "certificates" / "apiserver.crt").read_text()
+
     def memory_mib(self) -> float:
         """Resident memory of all of the server's processes."""
         total_kib = 0
@@ -51,9 +61,11 @@ class BenchServer:
             total_kib += next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
         return total_kib / 1024
 
-    def run(self, *command: str) -> None:
+    def run(self, *command: str, environment: Mapping[str, str] | None = None) -> None:
         with (self.folder / f"{Path(command[0]).name}.log").open("wb") as output:
-            self._processes.append(subprocess.Popen(command, stdout=output, stderr=output, cwd=self.folder))
+            self._processes.append(
+                subprocess.Popen(command, stdout=output, stderr=output, cwd=self.folder, env=environment)
+            )
 
     def wait_until_ready(self, started_s: float) -> None:
         """Ask until the server says that it is ready, and note how long that took; LabError where it does not."""
@@ -88,6 +100,42 @@ def our_server(folder: Path) -> BenchServer:
     return server
 
 
+_SCENARIO = """\
+apiVersion: labsim/v1alpha1
+kind: Scenario
+metadata: {name: bench}
+spec:
+  lab:
+    baseDomain: krnl.es
+    infraEnvs: [{name: lab}]
+    machines: [{name: worker, count: 1, infraEnv: lab, cpus: 4, memory: 16GiB, disk: 120GiB}]
+  steps:
+    - wait: {for: 1s}
+"""
+
+
+def our_lab(folder: Path) -> BenchServer:
+    """A lab as `labsim up` makes it, with all of its components and a machine that is off: its state is on the disk."""
+    server = BenchServer(folder, "labsim up", "log, fdatasync")
+    (server.port,) = _free_ports(1)
+    (folder / "bench.yaml").write_text(_SCENARIO)
+    environment = {**os.environ, "XDG_STATE_HOME": str(folder)}
+    started_s = monotonic_s()
+    try:
+        server.run(
+            *(sys.executable, "-m", "labsim.cli.main", "up", str(folder / "bench.yaml"), "--foreground"),
+            *("--port", str(server.port), "--speed", "1"),
+            environment=environment,
+        )
+        server.wait_until_ready(started_s)
+        kubeconfig = yaml.safe_load((folder / "labsim" / "labs" / "bench" / "kubeconfig").read_text())
+        server.token = kubeconfig["users"][0]["user"]["token"]
+    except BaseException:
+        server.close()
+        raise
+    return server
+
+
 def no_real_server() -> str:
     """Why there is no kube-apiserver to compare with; nothing where there is one."""
     folder = os.environ.get(ASSETS, "")
@@ -97,9 +145,19 @@ def no_real_server() -> str:
     return f"{ASSETS}={folder} has no {' and no '.join(missing)}" if missing else ""
 
 
-def real_server(folder: Path) -> BenchServer:
-    """A kube-apiserver and an etcd that writes to disk before it answers, as in a cluster."""
-    server = BenchServer(folder, "kube-apiserver", "etcd, fsync")
+def real_server(
+    folder: Path,
+    *,
+    users: Iterable[str] = (),
+    etcd_options: Sequence[str] = (),
+    options: Sequence[str] = (),
+    prepare: Callable[[str], None] = lambda url: None,
+) -> BenchServer:
+    """A kube-apiserver and an etcd that writes to disk before it answers, as in a cluster, if options do not say else.
+
+    prepare: called with etcd's URL before the API server is started. Raises LabError where it does not become ready.
+    """
+    server = BenchServer(folder, "kube-apiserver", "etcd, fsync", users)
     server.port, etcd_port, peer_port = _free_ports(3)
     programs = Path(os.environ[ASSETS]).resolve()
     client, peer = f"http://127.0.0.1:{etcd_port}", f"http://127.0.0.1:{peer_port}"
@@ -116,7 +174,9 @@ def real_server(folder: Path) -> BenchServer:
             f"--initial-advertise-peer-urls={peer}",
             f"--initial-cluster=default={peer}",
             "--log-level=error",
+            *etcd_options,
         )
+        prepare(client)
         server.run(
             str(programs / "kube-apiserver"),
             f"--etcd-servers={client}",
@@ -132,6 +192,7 @@ def real_server(folder: Path) -> BenchServer:
             "--endpoint-reconciler-type=none",
             "--authorization-mode=RBAC",
             "--disable-admission-plugins=ServiceAccount",  # nobody makes the accounts that it wants
+            *options,
         )
         server.wait_until_ready(started_s)
     except BaseException:

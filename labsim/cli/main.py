@@ -252,7 +252,7 @@ def schema(output: Annotated[Format, typer.Option("--output", "-o", help="json o
 def bench(
     what: Annotated[str, typer.Argument(help="start, story, agents, all of these; api; vm.")] = "all",
     agents: Annotated[int, typer.Option(help="Agents in the large run.")] = 1000,
-    objects: Annotated[int, typer.Option(min=4, help="With api: objects in the row about memory.")] = 2000,
+    objects: Annotated[int, typer.Option(min=4, help="With api: objects in the row about memory.")] = 10_000,
     output: Output = Format.TABLE,
 ) -> None:
     """Measure labsim on this machine."""
@@ -296,19 +296,21 @@ def serve(
     external: External = None,
 ) -> None:
     """Serve the hub without machines, until Ctrl-C."""
-    from labsim.cli.hub import serve_bare, serve_hub
-    from labsim.lab.hub_choice import HubChoice, external_components
-
     if bare and reader_kubeconfig is not None:
         raise UsageError("--reader-kubeconfig does not go with --bare", hint="name the users in a file: --tokens FILE")
     if bare and external:
         raise UsageError("--external does not go with --bare", hint="no component runs beside a bare API")
     if not bare and (tokens is not None or kinds):
         raise UsageError("--tokens and --kinds belong to --bare", hint="labsim hub serve --bare --tokens FILE")
-    hub = HubChoice(external=external_components(external or ()))
     live_long()
     if bare:
+        from labsim.cli.bare_hub import serve_bare
+
         raise typer.Exit(serve_bare(port=port, kubeconfig=kubeconfig, token_file=tokens, with_kinds=kinds))
+    from labsim.cli.hub import serve_hub
+    from labsim.lab.hub_choice import HubChoice, external_components
+
+    hub = HubChoice(external=external_components(external or ()))
     written = {Role.ADMINISTRATOR: kubeconfig}
     if reader_kubeconfig is not None:
         written[Role.READER] = reader_kubeconfig
