@@ -98,7 +98,7 @@ def groups_allow(
     groups: tuple[str, ...], verb: str, group: str, resource: str, subresource: str, path: str = ""
 ) -> bool:
     """Whether groups alone give a right, whatever is stored: it does not depend on which object is meant."""
-    is_short = len(group) + len(resource) + len(subresource) + len(path) <= SHORT
+    is_short = sum(map(len, groups)) + len(group) + len(resource) + len(subresource) + len(path) <= SHORT
     return (_known if is_short else _groups_allow)(groups, verb, group, resource, subresource, path)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from labsim.edge_time import os_random
 from labsim.errors import LabError
 from labsim.hub.embedded.audit import AuditHeaders
+from labsim.hub.embedded.clients import NAME_MAX, PATH_MAX
 from labsim.hub.embedded.edge import MAX_BODY_BYTES, HttpsEdge, too_large
 from labsim.hub.embedded.held_ports import HeldPorts
 from labsim.hub.embedded.identity import HubAuthority, TlsIdentity, new_token
@@ -153,8 +154,9 @@ class Serving:
         if self._hub is None:
             return Response(status=404, body=b"the hub of this lab is a cluster of its own\n")
         if request.method not in ("GET", "HEAD"):
-            program = request.headers.get("user-agent", "")
-            self._lab.world.history.record("input", what=f"{request.method} {request.path}", client=program)
+            program = request.headers.get("user-agent", "")[:NAME_MAX]
+            what = f"{request.method} {request.path[:PATH_MAX]}"
+            self._lab.world.history.record("input", what=what, client=program)
         assert self._lab.clients is not None
         return self._lab.clients.handle(request, self._answered)
 

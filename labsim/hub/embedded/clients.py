@@ -34,6 +34,7 @@ from labsim.model.kinds import Kind
 REQUEST_TIMEOUT_S = 60.0  # kube-apiserver's --request-timeout
 TIMED_OUT = "request did not complete within requested timeout - context deadline exceeded"
 CLIENTS_MAX = 1000  # that are remembered; who was silent for longest is forgotten first
+NAME_MAX, PATH_MAX = 256, 2048  # characters that are kept of what a client calls itself, and of what it asks for
 COMPONENT_PROGRAM = "labsim/"
 IN_PROCESS = "in-process"
 _READS = ("get", "list", "watch")
@@ -97,7 +98,7 @@ class HubClients:
 
     def handle(self, request: Request, answer: Carry) -> Response | Future[Response]:
         """Have a request answered, and tell the history. Raises ConnectionResetError where it gets no answer."""
-        client = Client(request.headers.get("user-agent", ""), "", request.client)
+        client = Client(request.headers.get("user-agent", "")[:NAME_MAX], "", request.client)
         exchange = self._exchange = _Exchange(client, verb=request.method.lower())
         before = self._act(f"outside/{request.client}")
         try:
@@ -131,8 +132,8 @@ class HubClients:
             owner="hub",
             method="WATCH" if is_watch else request.method,
             verb=exchange.verb,
-            path=request.path,
-            **({"query": dict(request.query)} if request.query else {}),
+            path=request.path[:PATH_MAX],
+            **({"query": {name: value[:PATH_MAX] for name, value in request.query[:64]}} if request.query else {}),
             status=status,
             revision=self.server.revision if exchange.revision is None else exchange.revision,
             **{name: value for name, value in more.items() if value is not None},

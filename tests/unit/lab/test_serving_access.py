@@ -205,3 +205,14 @@ def test_no_token_stands_in_history_or_log(asked: Asked, caplog: pytest.LogCaptu
         written = asked.lab.world.history.redacted(json.dumps(asked.lines).encode()).decode()
         assert token not in written
         assert token not in caplog.text
+
+
+def test_what_a_client_says_is_kept_in_short(asked: Asked) -> None:
+    """Found: each of a thousand clients could leave a megabyte, and a line of the history each."""
+    known = len(asked.lines)
+    for token in ("", asked.serving.admin_token):
+        asked.ask("POST", f"/api/v1/{'a' * 100_000}?x={'b' * 100_000}", token, user_agent="c" * 100_000)
+    assert len(asked.lines) >= known + 4
+    assert len(json.dumps(asked.lines[known:])) < 20_000
+    assert asked.lab.clients is not None
+    assert len(str(asked.lab.clients._counts)) < 5_000
