@@ -44,6 +44,7 @@ class MachineFacts:
     nics: tuple[tuple[str, str, str, str], ...]
     cdrom: bool = True
     cd_bus: str = "sata"
+    arch: str = "x86_64"
     uefi: bool = False
     secure_boot: bool = False
     tpm: bool = False
@@ -65,7 +66,7 @@ def system_tree(facts: MachineFacts) -> tuple[Files, Links]:
         "/proc/cmdline": facts.command_line.encode() + b"\n",
         "/proc/mounts": b"",
         "/proc/sys/kernel/hostname": facts.hostname.encode() + b"\n",
-        "/proc/sys/kernel/arch": b"x86_64\n",
+        "/proc/sys/kernel/arch": facts.arch.encode() + b"\n",
         "/proc/sys/kernel/random/boot_id": facts.boot_id.encode() + b"\n",
         "/sys/class/dmi/id/sys_vendor": facts.manufacturer.encode() + b"\n",
         "/sys/class/dmi/id/product_name": facts.product_name.encode() + b"\n",

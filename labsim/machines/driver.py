@@ -49,6 +49,7 @@ class Power(enum.Enum):
 
 DiskBus = Literal["virtio", "scsi", "sata", "nvme"]
 CdBus = Literal["", "virtio", "sata"]
+Arch = Literal["x86_64", "aarch64"]
 Firmware = Literal["bios", "uefi", "uefi-secure"]
 
 
@@ -93,6 +94,7 @@ class MachineSpec:
     """A machine as wanted. `uuid` (lower case) is its own and never changes in the life of a machine. The guest reads
     it as its system UUID, so it is the host id too (facts/host-lifecycle.md 1.7), unless `product_uuid` says otherwise
     or there is a `board_serial`; machines may have those in common. `cd_bus`: "" is the driver's choice.
+    `arch`: the processor's; the machine type follows from it, and an aarch64 machine has UEFI whatever `firmware` says.
     `firmware`: uefi-secure enforces secure boot with Microsoft's keys. `tpm`: a TPM 2.0."""
 
     name: str
@@ -101,6 +103,7 @@ class MachineSpec:
     memory_mib: int
     disks: tuple[DiskSpec, ...]
     nics: tuple[NicSpec, ...]
+    arch: Arch = "x86_64"
     firmware: Firmware = "bios"
     tpm: bool = False
     boot_order: tuple[BootSource, ...] = DISK_FIRST

@@ -47,6 +47,8 @@ def _virtualisation_flags(cpuinfo: Path) -> bool:
     except OSError:
         return False
     flags = next((line for line in lines if line.startswith("flags")), "")
+    if not flags and any(line.startswith("CPU implementer") for line in lines):
+        return True  # an ARM processor does not tell there: making a VM will
     return bool({"vmx", "svm"} & set(flags.partition(":")[2].split()))
 
 

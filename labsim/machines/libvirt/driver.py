@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import platform
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,7 @@ class LibvirtDriver:
             disks=self._files.disks(spec),
             console=self._files.console(spec.name),
             nvram=self._files.nvram(spec.name),
-            accelerated=self._acceleration.kvm,
+            accelerated=self._acceleration.kvm and spec.arch == platform.machine(),
         )
         known = self._connection.call(lambda hypervisor: self._marked(hypervisor).get(spec.name))
         if known is None:

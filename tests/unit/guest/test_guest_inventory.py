@@ -207,3 +207,8 @@ def test_firmware_and_tpm_are_told(facts: dict[str, bool], expected: tuple[str, 
     inventory = run_alone(read_inventory(media="disk"), machine(**facts))
     boot = inventory["boot"]
     assert (boot["current_boot_mode"], boot["secure_boot_state"], inventory["tpm_version"]) == expected
+
+
+def test_an_arm_machine_is_called_as_upstream_calls_it() -> None:
+    inventory = run_alone(read_inventory(media="disk"), machine(arch="aarch64", uefi=True))
+    assert inventory["cpu"]["architecture"] == "arm64"

@@ -233,3 +233,38 @@ def test_a_device_to_plug_in_takes_what_is_free_and_is_found_again() -> None:
         assert xml.device_named(definition, device) is not None
     for device in ("vdz", "52:54:00:00:00:09"):
         assert xml.device_named(definition, device) is None
+
+
+def test_an_aarch64_machine_has_the_type_and_firmware_that_there_are_for_it() -> None:
+    definition = rendered(dataclasses.replace(SPEC, arch="aarch64", tpm=True))
+    root = ET.fromstring(definition)
+    assert root.find("./os/type").attrib == {"arch": "aarch64", "machine": "virt"}  # type: ignore[union-attr]
+    assert root.find("os").attrib == {"firmware": "efi"}, "there is no BIOS for it"  # type: ignore[union-attr]
+    assert root.findtext("./os/nvram") == "/labs/one/nvram.fd"
+    features = [element.tag for element in root.find("features")]  # type: ignore[union-attr]
+    assert features == ["acpi", "gic", "tcg"]
+    assert root.find("./devices/panic") is None
+    assert root.find("./devices/tpm").attrib == {"model": "tpm-tis"}  # type: ignore[union-attr]
+    assert ET.fromstring(rendered()).find("./os/type").attrib["machine"] == "q35"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        SPEC,
+        EVERY_BUS,
+        dataclasses.replace(SPEC, firmware="uefi-secure", tpm=True, board_serial="B 7", product_uuid=SPEC.uuid),
+        dataclasses.replace(SPEC, arch="aarch64", tpm=True),
+    ],
+    ids=["plain", "every-bus", "secure-boot", "aarch64"],
+)
+def test_libvirts_own_schema_takes_every_machine(spec: MachineSpec) -> None:
+    """Its test driver makes nothing and needs no daemon."""
+    libvirt = pytest.importorskip("libvirt", reason="the libvirt binding is not installed")
+    connection = libvirt.open("test:///default")
+    try:
+        domain = connection.defineXMLFlags(rendered(spec), libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
+        assert domain.UUIDString() == SPEC.uuid
+        domain.undefine()
+    finally:
+        connection.close()

@@ -247,8 +247,9 @@ def test_without_processor_flags_a_device_that_opens_is_not_believed(tmp_path: P
 
 
 @pytest.mark.parametrize("device", ["/dev/null", "/nowhere/kvm"])
-def test_with_flags_the_device_must_still_work(tmp_path: Path, device: str) -> None:
-    (tmp_path / "cpuinfo").write_text("flags\t\t: fpu vmx\n")
+@pytest.mark.parametrize("told", ["flags\t\t: fpu vmx\n", "CPU implementer\t: 0x41\n"], ids=["x86", "arm"])
+def test_with_flags_the_device_must_still_work(tmp_path: Path, device: str, told: str) -> None:
+    (tmp_path / "cpuinfo").write_text(told)
     found = find_acceleration(tmp_path / "cpuinfo", Path(device))
     assert not found.kvm
     assert device in found.notice
