@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -48,16 +49,19 @@ class KilledLab:
         self.folder = state / "labsim" / "labs" / "killed"
         self.kubeconfig = self.folder / "kubeconfig"
 
-    def say(self, *arguments: str) -> str:
-        """Run a command. Returns its standard output."""
+    def say(self, *arguments: str, code: int = 0) -> str:
+        """Run a command that ends with this code. Returns what it has said, about itself too."""
         command = [sys.executable, "-m", "labsim.cli.main", *arguments]
         ended = subprocess.run(command, env=self._environment, capture_output=True, text=True, timeout=WITHIN_S)
-        assert ended.returncode == 0, ended.stderr + (self.folder / "lab.log").read_text()
-        return ended.stdout
+        assert ended.returncode == code, ended.stderr + (self.folder / "lab.log").read_text()
+        return ended.stdout + ended.stderr
+
+    @property
+    def pid(self) -> int:
+        return int(json.loads((self.folder / "lab.json").read_text())["pid"])
 
     def kill(self) -> None:
-        pid = json.loads((self.folder / "lab.json").read_text())["pid"]
-        os.kill(pid, signal.SIGKILL)
+        os.kill(self.pid, signal.SIGKILL)
 
 
 @pytest.fixture
@@ -153,3 +157,24 @@ def test_what_was_acknowledged_outlives_every_kill(lab: KilledLab) -> None:
     assert watcher.resumed > KILLS / 2, f"{watcher.expired} watches were told to list again"
     assert {agent["metadata"]["name"]: agent["metadata"]["uid"] for agent in agents(hub)} == made
     assert lab.kubeconfig.read_bytes() == before
+
+
+def test_a_disk_that_is_full_ends_the_lab_with_one_line_and_loses_nothing(lab: KilledLab) -> None:
+    size = (lab.folder / "state.log").stat().st_size
+    resource.prlimit(lab.pid, resource.RLIMIT_FSIZE, (size + 50_000, size + 50_000))  # what a full disk is to it
+    stop = threading.Event()
+    writer = Writer(lab.kubeconfig, "writer", stop)
+    log = lab.folder / "lab.log"
+    wait_until(lambda: log.read_text().endswith("it\n"), lambda: writer.acknowledged)
+    line, hint = log.read_text().splitlines()
+    assert "lab 'killed' has stopped: writing" in line
+    assert "File too large" in line
+    assert "labsim restart killed" in hint
+    assert "File too large" in lab.say("status", "--lab", "killed", code=4)
+    acknowledged = writer.acknowledged
+    lab.say("restart", "killed")
+    wait_until(lambda: writer.acknowledged > acknowledged, lambda: writer.problems)
+    stop.set()
+    writer.join()
+    assert acknowledged > 5
+    assert writer.problems == []
