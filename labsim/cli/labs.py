@@ -229,7 +229,7 @@ def _lab_row(folder: LabFolder) -> dict[str, Any]:
     facts = folder.facts()
     return {
         "name": folder.name,
-        "state": "up" if folder.is_running() else "dead (can restart)" if folder.can_restart() else "dead",
+        "state": "up" if folder.is_running() else "stopped" if folder.can_restart() else "dead",
         "url": facts.get("url", ""),
         "machines": facts.get("machines", ""),
         "folder": str(folder.path),
