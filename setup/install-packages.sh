@@ -117,6 +117,7 @@ case $family in
     need "a kernel for the discovery ISO" kernel-core kernel-modules-core
     need "UEFI firmware and TPM for machines" edk2-ovmf swtpm swtpm-tools
     need "openssl" openssl
+    need "the SSH server of virtual machines" dropbear
     have kubectl || need "kubectl" "$(known kubernetes-client kubernetes1.34-client kubernetes1.33-client)"
     ;;
   *)
@@ -131,6 +132,7 @@ case $family in
     if [ "${ID:-}" = ubuntu ]; then kernel=linux-image-virtual; else kernel=linux-image-cloud-amd64; fi
     need "a kernel for the discovery ISO" "$(known "$kernel" linux-image-amd64)"
     need "openssl" openssl
+    need "the SSH server of virtual machines" dropbear-bin
     have kubectl || need "kubectl" "$(known kubernetes-client kubectl)"
     ;;
 esac

@@ -36,9 +36,16 @@ def reboot(
     machines: Machines,
     source: Annotated[str, typer.Option("--from", help="discovery-iso or disk.")] = "disk",
     for_good: ForGood = False,
+    inside: Annotated[
+        bool, typer.Option("--inside", help="Let each machine restart itself, over SSH; its own boot order counts.")
+    ] = False,
     lab: LabName = "",
 ) -> None:
     """Power machines off and on again."""
+    if inside:
+        from labsim.cli.login import reboot_inside
+
+        raise typer.Exit(reboot_inside(lab, machines))
     send_command(lab, {"verb": "reboot", "machines": machines, "from": source, "forGood": for_good})
 
 

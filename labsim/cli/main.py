@@ -14,6 +14,7 @@ from labsim.cli.dns_app import dns_app
 from labsim.cli.hub_faults import fault_app
 from labsim.cli.iso_commands import iso_app
 from labsim.cli.log import log_to_stderr
+from labsim.cli.login_commands import cp, ssh
 from labsim.cli.machine_commands import add_machine_commands, send_command
 from labsim.cli.memory import live_long
 from labsim.cli.options import LabName, Output
@@ -216,6 +217,10 @@ def scale(
 ) -> None:
     """Scale a NodePool."""
     send_command(lab, {"verb": "scale", "nodePool": node_pool, "replicas": replicas})
+
+
+app.command()(ssh)
+app.command()(cp)
 
 
 @app.command()

@@ -13,6 +13,7 @@ from typing import Any
 from labsim.cli.background import report
 from labsim.cli.progress import TerminalProgress
 from labsim.errors import ExitCode, LabError, LabsimError, UsageError
+from labsim.lab.evidence import machine_evidence
 from labsim.lab.external import tell_of_external
 from labsim.lab.folder import LAB_FOLDER, LEDGER, LabFolder, process_started
 from labsim.lab.hub_choice import OUR_OWN, HubChoice
@@ -220,7 +221,10 @@ def _carry_out(
     if history.failure is not None:
         raise LabError(history.failure.message, hint=history.failure.hint)
     directory.write_resources(resource_lines(opened.lab.world))
-    directory.write_consoles({name: opened.lab.console_of(name) for name in opened.lab.machine_names()})
+    scrubbed = opened.lab.world.history.scrubbed
+    directory.write_consoles({name: scrubbed(opened.lab.console_of(name)) for name in opened.lab.machine_names()})
+    if result.verdict is not Verdict.PASSED:
+        directory.write_evidence(machine_evidence(opened.lab))
     failures = opened.lab.world.engine.failures
     if failures:
         progress.talk(f"{len(failures)} reconcile(s) failed unexpectedly; the first: {failures[0]}")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from labsim.discovery.kernel import NETWORK_DRIVERS
 
-APPLETS = ("sh", "mount", "insmod", "ip", "udhcpc", "cat", "ls", "ps", "dmesg", "ping", "reboot", "poweroff", "mkdir")
+APPLETS = ("sh", "mount", "insmod", "ip", "udhcpc", "cat", "ls", "ps", "dmesg", "ping", "mkdir")
 
 _INIT = """#!/bin/sh
 mount -t proc proc /proc
@@ -34,7 +34,7 @@ load {network_drivers}
   [ -d /sys/firmware/efi ] && mount -t efivarfs efivarfs /sys/firmware/efi/efivars
   : >/run/labsim/drivers
 ) &
-{library_path}export PATH=/bin:/usr/bin HOME=/root LANG=C.UTF-8
+{login}{library_path}export PATH=/bin:/usr/bin HOME=/root LANG=C.UTF-8
 exec {python} -I -S -B -c 'import sys; sys.path.insert(0, "/usr/lib/labsim")
 from labsim.guest import init
 init.start()'
@@ -57,13 +57,15 @@ esac
 """
 
 
-def init_script(python: Path, drivers: Sequence[str], library_path: str = "") -> bytes:
-    """/init for these drivers (in their order of loading, dependencies included) and this interpreter."""
+def init_script(python: Path, drivers: Sequence[str], library_path: str = "", login: str = "") -> bytes:
+    """/init for these drivers (in their order of loading, dependencies included) and this interpreter; `login` is the
+    script that lets people in, "" where there is none."""
     last_network = max((drivers.index(name) for name in NETWORK_DRIVERS if name in drivers), default=-1)
     return _INIT.format(
         network_drivers=" ".join(drivers[: last_network + 1]),
         other_drivers=" ".join(drivers[last_network + 1 :]),
         python=python,
+        login=f"PATH=/bin:/usr/bin:/usr/sbin sh {login} &\n" if login else "",
         library_path=f"export LD_LIBRARY_PATH={library_path}\n" if library_path else "",
     ).encode()
 

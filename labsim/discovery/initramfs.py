@@ -1,4 +1,4 @@
-"""The VM's whole system, an initramfs of this machine's own files: busybox, drivers, Python, openssl, the guest.
+"""The VM's whole system, an initramfs of this machine's own files: busybox, drivers, Python, an SSH server, the guest.
 
 Python's modules go in compiled, so that nothing is compiled in a machine that is emulated in software. Which ones are
 needed is found by importing the guest with the interpreter that goes in, in an isolated process; imports inside
@@ -22,6 +22,8 @@ import labsim.guest
 from labsim.discovery.efi import find_efi_loader
 from labsim.discovery.init_script import APPLETS, init_script, udhcpc_script
 from labsim.discovery.kernel import KernelFiles, driver_files
+from labsim.discovery.login import APPLETS as LOGIN_APPLETS
+from labsim.discovery.login import START_PATH, USERS, login_files, server_programs
 from labsim.discovery.packages import file_of_package, program
 from labsim.errors import LabError
 from labsim.guest import cpio
@@ -143,11 +145,13 @@ def build_initramfs(kernel: KernelFiles, *, python: Path | None = None) -> bytes
     openssl = program("openssl", "openssl").resolve()
     busybox = file_of_package(BUSYBOX, "busybox-static")
     drivers = driver_files(kernel)
-    binaries = [guest_python.executable, openssl, *guest_python.libraries]
+    login = server_programs()
+    binaries = [guest_python.executable, openssl, *login, *guest_python.libraries]
     libraries = shared_libraries(binaries)
     tree = _Tree()
     tree.add_file("/bin/busybox", busybox.read_bytes(), 0o755)
-    for applet in APPLETS:
+    known = _run([str(busybox), "--list"]).decode().split()
+    for applet in (*APPLETS, *(applet for applet in LOGIN_APPLETS if applet in known)):
         tree.add(cpio.symbolic_link(f"/bin/{applet}", "busybox"))
     for path, file in libraries.items():
         tree.add_file(path, file.read_bytes(), 0o755)
@@ -158,9 +162,14 @@ def build_initramfs(kernel: KernelFiles, *, python: Path | None = None) -> bytes
         tree.add_file(f"{path}.pyc", code)
     for name, data in drivers.items():
         tree.add_file(f"/lib/labsim-drivers/{name}.ko", data)
-    tree.add_file("/init", init_script(guest_python.executable, list(drivers), _library_path(libraries)), 0o755)
+    for binary in login:
+        tree.add_file(str(binary), binary.read_bytes(), 0o755)
+    for path, script in login_files().items():
+        tree.add_file(path, script, 0o755)
+    start = START_PATH if login else ""
+    tree.add_file("/init", init_script(guest_python.executable, list(drivers), _library_path(libraries), start), 0o755)
     tree.add_file("/etc/udhcpc.sh", udhcpc_script(), 0o755)
-    tree.add_file("/etc/passwd", b"root:x:0:0:root:/root:/bin/sh\n")
+    tree.add_file("/etc/passwd", USERS.encode())
     tree.add_file("/etc/nsswitch.conf", b"hosts: files dns\n")
     for folder in ("/dev", "/proc", "/sys", "/run", "/tmp", "/root", "/var/lib"):  # noqa: S108
         tree.add(cpio.folder(folder))
@@ -183,6 +192,7 @@ def inputs_digest(kernel: KernelFiles, python: Path | None = None) -> str:
     digest = hashlib.sha256()
     files = [kernel.kernel, kernel.modules / "modules.dep", choose_python(python)]
     files += [Path(path) for path in (*BUSYBOX, "/usr/bin/openssl") if Path(path).exists()]
+    files += server_programs()
     loader = find_efi_loader()
     files += [file for _, file in loader.files] if loader else []
     for file in files:

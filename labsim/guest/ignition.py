@@ -187,6 +187,19 @@ def write_files(config: Config) -> Task[None]:
         yield WriteFile(str(entry["path"]), data, int(entry.get("mode") or 0o644))
 
 
+def write_keys(config: Config) -> Task[None]:
+    """Write the keys of `passwd.users`, where Ignition writes them on RHCOS."""
+    for user in _section(config, "passwd", "users") or []:
+        keys = [str(key).strip() for key in user.get("sshAuthorizedKeys") or []]
+        if keys:
+            text = "\n".join(keys) + "\n"
+            yield WriteFile(authorized_keys_path(str(user["name"])), text.encode(), 0o600)
+
+
+def authorized_keys_path(user: str) -> str:
+    return f"/home/{user}/.ssh/authorized_keys.d/ignition"
+
+
 def units(config: Config) -> dict[str, Mapping[str, Any]]:
     """The systemd units by name; a unit that is masked or not enabled is there too."""
     return {str(unit["name"]): unit for unit in _section(config, "systemd", "units") or []}

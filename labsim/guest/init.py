@@ -39,6 +39,7 @@ HOSTS_PATH = "/etc/hosts"
 HOSTNAME_PATH = "/etc/hostname"
 DRIVERS_READY_PATH = "/run/labsim/drivers"
 NETWORK_READY_PATH = "/run/labsim/network"
+JOURNAL_PATH = "/run/labsim/journal"  # for whoever logs in
 RECLAIM = RECLAIM_MARKER.partition("=")[2]
 DRIVERS_WAIT_S = 20.0
 NETWORK_WAIT_S = 20.0
@@ -184,7 +185,9 @@ def _wait_for(path: str, limit_s: float) -> bool:
 
 
 def print_line(text: str) -> None:
-    """A line on the console; a console that is gone stops nothing."""
+    """A line on the console and in the journal; a console that is gone stops nothing."""
+    with contextlib.suppress(OSError), open(JOURNAL_PATH, "a") as journal:
+        journal.write(f"{text}\n")
     with contextlib.suppress(OSError):
         fileno = os.open(CONSOLE_PATH, os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC)
         try:

@@ -38,6 +38,7 @@ def _program(boot: Boot, settings: GuestSettings) -> Task[Task[None]]:
     """Apply the Ignition; what then runs. (Nobody holds the configuration any longer: it is large.)"""
     config, first_boot = yield from _configuration(boot)
     yield from ignition.write_files(config)
+    yield from ignition.write_keys(config)
     if boot.source == "disk":
         return run_node(settings, first_boot=first_boot)
     agent = ignition.units(config).get("agent.service")

@@ -154,6 +154,8 @@ def _on_world(lab: Lab, command: dict[str, Any]) -> Any:
         return _status(lab)
     if verb == "console":
         return _console(lab, str(command["machine"]))
+    if verb == "login":
+        return lab.logins.of(str(command["machine"])).as_document()
     if verb == "get":
         from labsim.lab.getting import get_objects
 

@@ -19,6 +19,7 @@ from labsim.lab.assembly import add_components, hosted_cluster_objects
 from labsim.lab.images import DiscoveryImages
 from labsim.lab.lab_names import LabNames
 from labsim.lab.lab_request import LabRequest, silent
+from labsim.lab.logins import Logins
 from labsim.lab.machine_specs import host_id_of, machine_spec, new_disk, new_nic
 from labsim.lab.machine_traffic import MachineTraffic
 from labsim.lab.names import VIRTUAL, Addresses
@@ -123,6 +124,7 @@ class Lab:
         self._images = DiscoveryImages(self, options.talk)
         self.names = LabNames(self)
         self.serving: Serving | None = None  # its sockets, once it has some
+        self.logins = Logins(self)
         add_components(self)
         self.driver: MachineDriver = options.driver(self) if options.driver else self._simulated_driver()
         self.machines_kind: str = getattr(self.driver, "name", type(self.driver).__name__)
@@ -166,6 +168,7 @@ class Lab:
 
     def remove(self) -> None:
         """Remove the machines; the hub's objects go with the world."""
+        self.logins.close()
         for machine in sorted(self.driver.names()):
             self.driver.remove(machine)
         self.driver.close()

@@ -20,3 +20,11 @@ def public_key(entropy: Entropy) -> str:
         .public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
     )
     return f"{line.decode()} labsim"
+
+
+def openssh_text(key: Ed25519PrivateKey) -> str:
+    """A private key as OpenSSH keeps it in a file."""
+    encoded = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
+    )
+    return encoded.decode()

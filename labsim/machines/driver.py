@@ -264,6 +264,32 @@ class HasConsole(Protocol):
     def console(self, name: str) -> bytes: ...
 
 
+@runtime_checkable
+class HasLogin(Protocol):
+    """Optional: drivers that can say where a running machine's SSH server is reached from this host."""
+
+    def login_address(self, name: str) -> tuple[str, int]:
+        """Host and port. Whether the machine's system listens there yet, or at all, is the machine's."""
+        ...
+
+
+@runtime_checkable
+class HasEvidence(Protocol):
+    """Optional: drivers that know more of a machine than its console, for whoever asks what went wrong."""
+
+    def evidence(self, name: str) -> Mapping[str, bytes]:
+        """Files by their names: the definition, addresses, the hypervisor's own log. Never raises for what is not
+        there."""
+        ...
+
+
+class MachineOff(LabError):
+    """A verb needs a machine that runs."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"machine {name!r} is off", hint=f"labsim boot {name} --from disk, or from the discovery ISO")
+
+
 class Journal(Protocol):
     """Where a driver writes what it is about to make outside this process, before it makes it (labsim.lab.ledger)."""
 

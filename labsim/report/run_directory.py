@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import platform
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,11 @@ class RunDirectory:
         for machine, text in consoles.items():
             self._write(f"consoles/{machine}.log", text)
 
+    def write_evidence(self, files: Mapping[str, bytes]) -> None:
+        """What machines and hypervisor tell of a run that did not pass, by `<machine>/<name>`; secrets are removed."""
+        for name, data in files.items():
+            self._write(f"machines/{name}", data)
+
     def write_resources(self, resources: bytes) -> None:
         """The hub's objects at the end, as JSON lines with secrets already removed."""
         self._write("resources.jsonl", resources)
@@ -71,7 +77,7 @@ class RunDirectory:
     def _write(self, name: str, data: bytes) -> None:
         path = self.path / name
         with system_errors(f"writing {path}"):
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
 
 

@@ -20,6 +20,7 @@ class Part(enum.StrEnum):
     ZSTD = "zstd"
     OPENSSL = "openssl"
     KERNEL = "kernel"
+    DROPBEAR = "dropbear"
     KUBECTL = "kubectl"
 
 

@@ -190,6 +190,7 @@ _FOR_WHAT: dict[Part, str] = {
     Part.ZSTD: "unpacks the drivers that go into a discovery ISO",
     Part.OPENSSL: "goes into a discovery ISO",
     Part.KERNEL: "goes into a discovery ISO",
+    Part.DROPBEAR: "goes into a discovery ISO, for `labsim ssh` and the journals of failed runs",
     Part.KUBECTL: "for your own look at a lab's hub; `labsim get` does without",
 }
 
@@ -209,7 +210,7 @@ def _packages(facts: Facts) -> Iterator[Finding]:
     for part in Part:
         if part in facts.present or (part is Part.KERNEL and facts.unreadable_kernels):
             continue
-        optional = part is Part.KUBECTL
+        optional = part in (Part.KUBECTL, Part.DROPBEAR)
         yield Finding(
             area="packages",
             level=Level.WARN if optional else Level.MISSING,

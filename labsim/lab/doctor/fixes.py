@@ -50,6 +50,7 @@ _PACKAGES: dict[Part, tuple[str, str]] = {
     Part.ZSTD: ("zstd", "zstd"),
     Part.OPENSSL: ("openssl", "openssl"),
     Part.KERNEL: (f"{KERNEL_PACKAGES_APT[0]} (Ubuntu: {KERNEL_PACKAGES_APT[1]})", "kernel-core kernel-modules-core"),
+    Part.DROPBEAR: ("dropbear-bin", "dropbear"),
     Part.KUBECTL: ("kubernetes-client", "kubernetes-client"),
 }
 FIRMWARE = install("ovmf", "edk2-ovmf")

@@ -44,6 +44,7 @@ _PROGRAMS: dict[Part, tuple[str, ...]] = {
     Part.LDD: ("ldd",),
     Part.ZSTD: ("zstd",),
     Part.OPENSSL: ("openssl",),
+    Part.DROPBEAR: ("dropbear",),
     Part.KUBECTL: ("kubectl",),
 }
 _SYSTEM_SOCKETS = ("/run/libvirt/libvirt-sock", "/run/libvirt/virtqemud-sock")

@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from labsim.machines.driver import (
     BootSource,
     DiskSpec,
     Journal,
+    MachineOff,
     MachineSpec,
     MachineView,
     NicSpec,
@@ -34,7 +35,10 @@ from labsim.machines.libvirt import domain_xml as xml
 from labsim.machines.libvirt.acceleration import Acceleration, find_acceleration
 from labsim.machines.libvirt.connection import Connection
 from labsim.machines.libvirt.domain_removal import DIRECTORY, DOMAIN, mark_of, remove_domain
+from labsim.machines.libvirt.events import DomainEvents
+from labsim.machines.libvirt.evidence import domain_evidence
 from labsim.machines.libvirt.files import MachineFiles, remove_directory
+from labsim.machines.libvirt.login import ssh_address
 from labsim.machines.libvirt.networks import LabNetwork
 from labsim.machines.libvirt.session import SESSION_URI
 
@@ -75,6 +79,7 @@ class LibvirtDriver:
         self._uri = uri
         self._network = network
         self._connection = Connection(uri)
+        self._events = DomainEvents(uri)
         self._files = MachineFiles(folder, self.mark)
         self._acceleration = acceleration or find_acceleration()
         if self._acceleration.notice:
@@ -238,7 +243,25 @@ class LibvirtDriver:
         self._connection.call(lambda hypervisor: self._domain(hypervisor, name))
         return self._files.console_bytes(name)
 
+    def login_address(self, name: str) -> tuple[str, int]:
+        def address(hypervisor: Any) -> tuple[str, int]:
+            domain = self._domain(hypervisor, name)
+            if self._power(domain)[0] is not Power.ON:
+                raise MachineOff(name)
+            return ssh_address(self._connection.libvirt, domain)
+
+        return self._connection.call(address)
+
+    def evidence(self, name: str) -> Mapping[str, bytes]:
+        def evidence(hypervisor: Any) -> dict[str, bytes]:
+            domain = self._domain(hypervisor, name)
+            events = self._events.of(domain.UUIDString())
+            return {"libvirt-events.jsonl": events, **domain_evidence(self._connection, domain)}
+
+        return self._connection.call(evidence)
+
     def close(self) -> None:
+        self._events.close(self._connection.libvirt)
         self._connection.close()
 
     # -- making and starting ------------------------------------------------------------------------------------------
@@ -248,6 +271,7 @@ class LibvirtDriver:
         self._journal.intend(DIRECTORY, directory, mark=self.mark)
         self._files.make(spec)
         self._journal.created(DIRECTORY, directory)
+        self._events.begin(self._connection.libvirt)
         detail = {"uri": self._uri, "name": xml.domain_name(self.mark, spec.name)}
         self._journal.intend(DOMAIN, spec.uuid, mark=self.mark, detail=detail)
         self._connection.call(lambda hypervisor: hypervisor.defineXML(definition))

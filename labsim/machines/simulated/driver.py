@@ -184,6 +184,10 @@ class SimulatedDriver:
         if machine is not None:
             machine.stop()
 
+    def machine(self, name: str) -> SimulatedMachine:
+        """The machine itself, for whoever logs in to it. Raises NoSuchMachine."""
+        return self._machine(name)
+
     def console(self, name: str) -> bytes:
         """What the machine has printed (the last 100 to 200 KB)."""
         return bytes(self._machine(name).console)

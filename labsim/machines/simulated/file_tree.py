@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from labsim.machines.simulated.disk import SimulatedDisk
 
-RUNTIME_FILES = ("/run/", "/tmp/", "/var/")  # noqa: S108  (paths of the machine: nothing there shows in the inventory)
+RUNTIME_FILES = ("/home/", "/run/", "/tmp/", "/var/")  # noqa: S108  (paths of the machine: not in its inventory)
 
 
 T = TypeVar("T")
@@ -49,6 +49,10 @@ class FileTree:
         _retell(self._links, before[1], after[1])
         self.system_version += 1
 
+    def remove(self, path: str) -> None:
+        """Quiet where there is no such file."""
+        self._files.pop(path, None)
+
     def names(self, path: str) -> tuple[str, ...] | None:
         """The names in a folder; None where there is none. Folders follow from the paths of what is in them."""
         start = self._links_resolved(path).rstrip("/") + "/"
@@ -65,7 +69,7 @@ class FileTree:
             seen += f"/{part}"
             target = self._links.get(seen)
             if target is not None:
-                base = target if target.startswith("/") else _normal(f"{seen.rsplit('/', 1)[0]}/{target}")
+                base = target if target.startswith("/") else normal(f"{seen.rsplit('/', 1)[0]}/{target}")
                 return self._links_resolved("/".join([base, *parts[index + 1 :]]))
         return path
 
@@ -76,7 +80,8 @@ def _retell(present: dict[str, T], before: dict[str, T], after: dict[str, T]) ->
     present |= {path: told for path, told in after.items() if before.get(path) != told}
 
 
-def _normal(path: str) -> str:
+def normal(path: str) -> str:
+    """The path without `.`, `..` and empty parts, from the root."""
     parts: list[str] = []
     for part in path.split("/"):
         if part == "..":

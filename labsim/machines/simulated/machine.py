@@ -209,6 +209,17 @@ class SimulatedMachine:
         if self.power is Power.OFF:
             self._begin_record()
 
+    def restart(self, reason: str) -> None:
+        """A reboot from inside: by the machine's own boot order."""
+        self._observe(self.spec.name, "reboot", {"reason": reason})
+        self._halt()
+        self._boot(self.spec.boot_order)
+
+    @property
+    def files(self) -> FileTree:
+        """What its running system sees; empty while none runs."""
+        return self._files if self._tasks is not None else FileTree({}, {})
+
     def _halt(self) -> None:
         self._is_held_back = False
         if self._boot_timer is not None:
@@ -284,9 +295,7 @@ class SimulatedMachine:
         elif kind is guest.WriteDisk:
             self._write_disk(effect, done)
         elif kind is guest.Reboot:
-            self._observe(self.spec.name, "reboot", {"reason": effect.reason})
-            self._halt()
-            self._boot(self.spec.boot_order)
+            self.restart(effect.reason)
         else:
             raise TypeError(f"{task} yielded {effect!r}, which is no effect of labsim.guest.effects")
 
