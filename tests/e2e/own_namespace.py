@@ -37,6 +37,7 @@ security_driver = "none"
 cgroup_controllers = []
 namespaces = []
 remember_owner = 0
+stdio_handler = "file"
 END
 ip link set lo up
 ip link add outside0 type bridge

@@ -131,3 +131,37 @@ def test_a_network_of_a_killed_lab_is_found_and_removed(host: OwnHost, labs: Lab
     labs.run("down", "one")
     assert host.virsh("net-list", "--all", "--name") == []
     assert labs.networks_left() == []
+
+
+def test_a_lab_that_goes_on_after_its_process_was_killed_has_the_network_that_it_had(
+    host: OwnHost, labs: Labs, tmp_path: Path
+) -> None:
+    labs.up(labs.scenario("one", network="{mode: nat}"))
+    (network,) = host.virsh("net-list", "--name")
+    before = host.virsh("net-dumpxml", network)
+    pid = json.loads((tmp_path / "state" / "labsim" / "labs" / "one" / "lab.json").read_text())["pid"]
+    assert host.run("kill", f"-{int(signal.SIGKILL)}", str(pid)).returncode == 0
+    labs.run("restart", "one")
+    assert host.virsh("net-dumpxml", network) == before
+    assert "missing" not in labs.run("dns", "check")
+    labs.run("down", "one")
+    assert host.virsh("net-list", "--all", "--name") == []
+
+
+def test_on_a_bridge_of_the_host_the_hub_answers_at_the_hosts_address_there(
+    host: OwnHost, labs: Labs, tmp_path: Path
+) -> None:
+    labs.up(labs.scenario("one", network="{mode: bridge, bridge: outside0}"))
+    (network,) = host.virsh("net-list", "--name")
+    assert any("<bridge name='outside0'/>" in line for line in host.virsh("net-dumpxml", network))
+    url = json.loads((tmp_path / "state" / "labsim" / "labs" / "one" / "lab.json").read_text())["url"]
+    port = url.rpartition(":")[2]
+    program = (
+        "import http.client, ssl; "
+        f"asked = http.client.HTTPSConnection('192.168.200.1', {port}, context=ssl._create_unverified_context()); "
+        "asked.request('GET', '/version'); print(asked.getresponse().status)"
+    )
+    assert host.run(sys.executable, "-c", program).stdout.strip() in ("200", "401", "403")
+    labs.run("down", "one")
+    assert host.virsh("net-list", "--all", "--name") == []
+    assert "outside0" in host.run("ip", "-brief", "link").stdout
