@@ -25,19 +25,14 @@ from labsim.machines.driver import BootSource, MachineSpec, Power
 from labsim.machines.simulated.disk import BootEntry, SimulatedDisk
 from labsim.machines.simulated.facts import gateway_of, machine_facts
 from labsim.machines.simulated.file_tree import FileTree
-from labsim.machines.simulated.hardware import hardware_document, with_hardware
 from labsim.machines.simulated.part_reader import PartReader
 from labsim.machines.simulated.record import (
     Document,
     GuestRecord,
     RecordedDone,
     Replay,
-    answer_of,
-    boot_document,
-    boot_of,
-    disk_document,
-    disk_of,
 )
+from labsim.machines.simulated.resuming import resume, state_of
 
 log = logging.getLogger(__name__)
 json_text.use(orjson.loads, orjson.dumps)
@@ -383,23 +378,15 @@ class SimulatedMachine:
 
     # -- going on after the process has ended -------------------------------------------------------------------------
 
+    def resume(self, state: Document, answers: Sequence[Document]) -> None:
+        """Be what the machine of an earlier process was: `state` at its last boot, then its program's answers."""
+        if self._record is not None:
+            self._record.resumed(state, answers)
+        resume(self, state, answers)
+
     def _begin_record(self) -> None:
         if self._record is not None:
-            self._record.begins(self._state())
-
-    def _state(self) -> Document:
-        return {
-            "power": self.power.value,
-            "media": self.media,
-            "disks": [disk_document(disk) for disk in self.disks],
-            "hardware": hardware_document(self.spec),
-            "snapshots": {name: [disk_document(disk) for disk in kept] for name, kept in self._snapshots.items()},
-            "boots": self._boots,
-            "bootedFrom": self._booted_from,
-            "counts": self._counts,
-            "boot": boot_document(self._booting),
-            "due": self._boot_due_s,
-        }
+            self._record.begins(state_of(self))
 
     def _recorded(self, record: GuestRecord, effect: Any, task: str, done: Done) -> RecordedDone:
         """A way back that writes down what is answered."""
@@ -411,73 +398,6 @@ class SimulatedMachine:
             self._boot_due_s = self._scheduler.now()
             self._begin_record()
         return RecordedDone(record, record.asked(task), done, self._scheduler.now)
-
-    def resume(self, state: Document, answers: Sequence[Document]) -> None:
-        """Be what the machine of an earlier process was: `state` at its last boot, then its program's answers."""
-        if self._record is not None:
-            self._record.resumed(state, answers)
-        self._restore(state)
-        boot = self._booting
-        if boot is None:
-            return
-        now_s = self._scheduler.now()
-        if self._boot_due_s is not None and self._boot_due_s > now_s:
-            self._boot_timer = self._scheduler.call_at(self._boot_due_s, lambda: self._run(boot), "boot")
-        elif self._boot_due_s is None or not self._replayed(boot, self._boot_due_s, answers):
-            self._restore(state)
-            self._boot_due_s = now_s
-            self._begin_record()
-            self._run(boot)
-
-    def _restore(self, state: Document) -> None:
-        self.power = Power(state["power"])
-        self.media = state["media"]
-        self.disks = [disk_of(disk) for disk in state["disks"]]
-        self.spec = with_hardware(self.spec, state["hardware"])
-        self._snapshots = {name: [disk_of(disk) for disk in kept] for name, kept in state["snapshots"].items()}
-        self._boots = state["boots"]
-        self._booted_from = state["bootedFrom"]
-        self._counts = dict(state["counts"])
-        self._booting, self._boot_due_s = boot_of(state["boot"]), state["due"]
-
-    def _replayed(self, boot: guest.Boot, began_s: float, answers: Sequence[Document]) -> bool:
-        """Bring the program to where it was; False where it does not come there."""
-        replay = self._replay = Replay(began_s)
-        self._clock = replay
-        self._run(boot)
-        for said in answers:
-            found = replay.answer(said)
-            if found is None:
-                log.warning("machine %s asks for other things than before: it starts anew", self.spec.name)
-                self._halt()
-                self._booting, self._replay, self._clock = boot, None, self._scheduler
-                return False
-            self._answer_again(*found, answer_of(said))
-        self._replay, self._clock = None, self._scheduler
-        self._go_on(replay)
-        return True
-
-    def _answer_again(self, effect: Any, done: Done, value: Any) -> None:
-        if isinstance(effect, guest.WriteDisk) and not isinstance(value, BaseException):
-            self._disk(effect.device).write_part(effect.part, effect.parts, effect.ignition)
-        done(value)
-
-    def _go_on(self, replay: Replay) -> None:
-        """What the program waits for: sleeps and disks come to their end, requests are lost."""
-        assert self._record is not None
-        self._record.goes_on_from(replay.asked)
-        now_s = self._scheduler.now()
-        for name, (effect, task, done, asked_s) in replay.waiting.items():
-            way = RecordedDone(self._record, name, done, self._scheduler.now)
-            if isinstance(effect, guest.Sleep):
-                self._scheduler.post_at(asked_s + effect.seconds, way, None)
-            elif isinstance(effect, guest.WriteDisk):
-                self._write_disk(effect, way, asked_s)
-            elif isinstance(effect, guest.Http):
-                lost = guest.ConnectionFailed("the connection was reset")
-                self._scheduler.post_at(now_s + self._delays.of(task, now_s), way, lost)
-            else:
-                self._perform(effect, task, way)
 
     # -- evidence -----------------------------------------------------------------------------------------------------
 
