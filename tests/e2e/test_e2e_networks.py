@@ -29,6 +29,16 @@ spec:
     machines: [{{name: worker, infraEnv: pool}}]
   steps: {steps}
 """
+STORY = """
+    - boot: {machines: worker-*, from: discovery-iso}
+    - expect: {agents: all, count: 1, state: known-unbound, within: 20m}
+    - approve: {agents: all}
+    - createHostedCluster: {name: example, availability: SingleReplica, nodePool: {replicas: 1}}
+    - expect: {agents: {cluster: example}, count: 1, state: added-to-existing-cluster, within: 60m}
+    - expect: {nodes: {hostedCluster: example}, count: 1, ready: true, within: 15m}
+"""
+SPEED = "12"
+STORY_WITHIN_S = 500
 FOREIGN = "<network><name>foreign</name><bridge name='foreign0'/><ip address='192.168.130.1' prefix='24'/></network>"
 
 
@@ -165,3 +175,15 @@ def test_on_a_bridge_of_the_host_the_hub_answers_at_the_hosts_address_there(
     labs.run("down", "one")
     assert host.virsh("net-list", "--all", "--name") == []
     assert "outside0" in host.run("ip", "-brief", "link").stdout
+
+
+def test_a_machine_on_a_nat_network_joins_a_hosted_cluster_by_its_names(
+    host: OwnHost, labs: Labs, tmp_path: Path
+) -> None:
+    scenario = labs.scenario("story", network="{mode: nat}", steps=STORY)
+    run = tmp_path / "run"
+    words = ("run", scenario, "--machines", "libvirt", "--profile", "small", "--speed", SPEED, "--run-dir", run)
+    assert "PASSED" in labs.run(*words, timeout_s=STORY_WITHIN_S)
+    console = (run / "consoles" / "worker-0.log").read_text(errors="replace")
+    assert "GET https://api.example.krnl.es:" in console
+    assert host.virsh("net-list", "--all", "--name") == []
