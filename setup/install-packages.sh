@@ -112,6 +112,7 @@ case $family in
     need "Python" python3 python3-pip
     need "QEMU" "$(known qemu-system-x86-core qemu-kvm-core)"
     need "libvirt" libvirt-daemon-driver-qemu libvirt-daemon-log libvirt-client
+    need "networks of libvirt machines" libvirt-daemon-driver-network dnsmasq
     need "what compiles libvirt's Python binding" libvirt-devel pkgconf-pkg-config gcc python3-devel
     need "what a discovery ISO is made of" syslinux syslinux-nonlinux xorriso busybox
     need "a kernel for the discovery ISO" kernel-core kernel-modules-core
@@ -124,6 +125,7 @@ case $family in
     need "Python's venv" python3-venv
     need "QEMU" qemu-system-x86
     need "libvirt" libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients
+    need "networks of libvirt machines" dnsmasq-base iptables
     need "what compiles libvirt's Python binding" libvirt-dev pkg-config gcc python3-dev
     need "what a discovery ISO is made of" isolinux syslinux-common xorriso "$(known busybox-static busybox)" cpio
     # As files only: nothing here changes what this machine itself boots. UEFI and a TPM are for machines that ask for them.
