@@ -16,6 +16,7 @@ from labsim.cli.iso_commands import iso_app
 from labsim.cli.log import log_to_stderr
 from labsim.cli.login_commands import cp, ssh
 from labsim.cli.machine_commands import add_machine_commands, send_command
+from labsim.cli.machine_faults import machine_fault_app
 from labsim.cli.memory import live_long
 from labsim.cli.options import LabName, Output
 from labsim.cli.outcome import carried_out
@@ -37,6 +38,7 @@ hub_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The emb
 app.add_typer(hub_app, name="hub")
 hub_app.add_typer(fault_app, name="fault")
 app.add_typer(dns_app, name="dns")
+app.add_typer(machine_fault_app, name="fault")
 
 Speed = Annotated[float, typer.Option(min=0.001, help="In-world seconds per real second.")]
 HubName = Annotated[

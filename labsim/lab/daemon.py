@@ -164,6 +164,10 @@ def _on_world(lab: Lab, command: dict[str, Any]) -> Any:
         from labsim.lab.hub_faults import carry_hub_command
 
         return carry_hub_command(lab.clients, command)
+    if verb == "fault":
+        from labsim.lab.machine_faults import carry_fault_command
+
+        return carry_fault_command(lab.faults, lab.machine_names(), command)
     if verb == "dns":
         return names_of(lab)
     if verb == "services":

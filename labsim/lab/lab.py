@@ -20,6 +20,7 @@ from labsim.lab.images import DiscoveryImages
 from labsim.lab.lab_names import LabNames
 from labsim.lab.lab_request import LabRequest, silent
 from labsim.lab.logins import Logins
+from labsim.lab.machine_faults import MachineFaults
 from labsim.lab.machine_specs import host_id_of, machine_spec, new_disk, new_nic
 from labsim.lab.machine_traffic import MachineTraffic
 from labsim.lab.names import VIRTUAL, Addresses
@@ -37,6 +38,7 @@ from labsim.model.kinds import (
     STORAGE_CLASS,
     kind_of,
 )
+from labsim.model.machine_fault import MachineFault
 from labsim.model.machine_group import Disk, MachineGroup, Nic
 from labsim.model.objects import Object, name_of
 from labsim.model.scenario import CreateHostedClusterStep, InfraEnvSpec, LabSpec
@@ -127,6 +129,7 @@ class Lab:
         self.logins = Logins(self)
         add_components(self)
         self.driver: MachineDriver = options.driver(self) if options.driver else self._simulated_driver()
+        self.faults = MachineFaults(self)
         self.machines_kind: str = getattr(self.driver, "name", type(self.driver).__name__)
 
     # -- making and removing ------------------------------------------------------------------------------------------
@@ -142,6 +145,7 @@ class Lab:
         if self.options.kept is not None and isinstance(self.driver, SimulatedDriver):
             self.driver.resume_from(self.options.kept.machines)
             self.options.kept.machines.clear()
+        self.faults.forget()
 
     def _make_objects(self) -> None:
         name = self.options.name
@@ -174,7 +178,8 @@ class Lab:
         self.driver.close()
 
     def leave(self) -> None:
-        """Let go of the machines, which stay as they are."""
+        """Let go of the machines, which stay as they are but for their faults."""
+        self.faults.mend(self.faults.present())
         if not isinstance(self.driver, SimulatedDriver):  # those live in the log
             self.driver.close()
 
@@ -229,9 +234,11 @@ class Lab:
         return self.driver.observe(machine).power.value
 
     def is_machine_stopped(self, agent: str) -> bool:
-        """Whether the machine of an Agent (by name) is off."""
+        """Whether the machine of an Agent (by name) is off, or kept by a fault from going on."""
         machine = self._machine_by_host_id.get(agent)
-        return machine is not None and self.driver.observe(machine).power is not Power.ON
+        if machine is None:
+            return False
+        return self.driver.observe(machine).power is not Power.ON or self.faults.meets(machine)
 
     def console_of(self, machine: str) -> bytes:
         return self.driver.console(machine) if isinstance(self.driver, HasConsole) else b""
@@ -259,9 +266,15 @@ class Lab:
                 else:
                     self.hub.ensure(obj, kind)
 
+    def check_power(self, machine: str) -> None:
+        """Raises NoPower where a fault keeps a machine from starting."""
+        self.faults.check_power(machine)
+
     def insert_discovery_iso(self, machine: str) -> None:
-        """Put the current discovery ISO of the machine's InfraEnv into its drive, downloading it if it is new."""
-        self.driver.insert_media(machine, self.discovery_iso(self._infra_env_of[machine]))
+        """Put the current discovery ISO of the machine's InfraEnv into its drive, downloading it if it is new. A drive
+        whose media a fault keeps out stays empty."""
+        if not self.faults.meets(machine, MachineFault.MEDIA_OUT):
+            self.driver.insert_media(machine, self.discovery_iso(self._infra_env_of[machine]))
 
     def plug(self, machine: str, device: Disk | Nic) -> str:
         """Plug a disk or card into a machine; its name or MAC address."""
@@ -327,7 +340,7 @@ class Lab:
             scheduler=self.world.queue,
             entropy=self.world.entropy,
             transport=MachineTraffic(self.world, self.options.addresses.all_of_hub).carry,
-            resolve=self.world.fabric.zone.resolve,
+            resolve=self.world.fabric.resolve,
             observe=self._machine_event,
             tell=None if durability is None else durability.add,
         )

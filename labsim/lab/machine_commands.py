@@ -20,6 +20,10 @@ class Lab(Protocol):
 
     def now(self) -> float: ...
     def run_until(self, done: Callable[[], bool], deadline_s: float) -> bool: ...
+    def check_power(self, machine: str) -> None:
+        """Raises LabError where a fault keeps a machine from starting."""
+        ...
+
     def insert_discovery_iso(self, machine: str) -> None:
         """Put the current discovery ISO of the machine's InfraEnv into its drive."""
         ...
@@ -43,6 +47,7 @@ def verbs() -> tuple[str, ...]:
 
 def _start(lab: Lab, name: str, options: Mapping[str, Any], start: Callable[[str, BootSource], None]) -> str:
     source = BootSource(options["source"])
+    lab.check_power(name)
     if source is BootSource.DISCOVERY_ISO:
         lab.insert_discovery_iso(name)
     if options.get("for_good"):

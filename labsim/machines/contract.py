@@ -9,10 +9,12 @@ A promise that does not hold raises `PromiseBroken`, which quotes it.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
 from labsim.errors import LabError, LabsimError
+from labsim.machines import faults
 from labsim.machines.driver import (
     CD_FIRST,
     DISK_FIRST,
@@ -21,6 +23,7 @@ from labsim.machines.driver import (
     HasConsole,
     MachineDriver,
     MachineSpec,
+    MachineView,
     NicSpec,
     NoMedia,
     NoSuchDevice,
@@ -303,6 +306,68 @@ def a_snapshot_can_be_gone_back_to(driver: MachineDriver, iso: Path) -> None:
     _must(kept == (), "a machine made again has no snapshot", kept)
 
 
+def a_cable_that_is_out_stays_out(driver: MachineDriver, iso: Path) -> None:
+    """A pulled cable is out while the machine runs, over its starts and a second `ensure`, until it is in again."""
+    spec, other = machine(0), machine(1)
+    for made in (spec, other):
+        driver.ensure(made)
+    _must(driver.observe(spec.name).has_link, "the cables of a new machine are in", "they are out")
+    driver.insert_media(spec.name, iso)
+    driver.boot(spec.name, BootSource.DISCOVERY_ISO)
+    for _ in range(2):
+        driver.set_link(spec.name, False)
+        view = driver.observe(spec.name)
+        _must(not view.has_link, "a pulled cable is out of a running machine", view)
+        _must(view.power is Power.ON, "pulling a cable leaves a machine running", view.power)
+    happenings: dict[str, Callable[[], object]] = {
+        "a second ensure": lambda: driver.ensure(spec),
+        "a reboot from the ISO": lambda: driver.reboot(spec.name, BootSource.DISCOVERY_ISO),
+        "a reboot from disk": lambda: driver.reboot(spec.name, BootSource.DISK),
+        "a stop": lambda: driver.stop(spec.name),
+        "a change of the machine": lambda: driver.ensure(dataclasses.replace(spec, cpus=2)),
+        "a start": lambda: driver.boot(spec.name, BootSource.DISCOVERY_ISO),
+    }
+    for what, happens in happenings.items():
+        happens()
+        _must(not driver.observe(spec.name).has_link, "a pulled cable stays out", f"it is in after {what}")
+    _must(driver.observe(other.name).has_link, "a cable is one machine's", "the other machine's is out too")
+    driver.set_link(spec.name, True)
+    _must(driver.observe(spec.name).has_link, "a cable that is in again is in", "it is out")
+    driver.reboot(spec.name, BootSource.DISCOVERY_ISO)
+    _must(driver.observe(spec.name).has_link, "a cable that is in again stays in", "it is out after a reboot")
+
+
+def a_fault_shows_and_is_undone(driver: MachineDriver, iso: Path) -> None:
+    """While a fault is on the machine is as it was but for that; undone, it is as it was."""
+    spec = machine()
+    driver.ensure(spec)
+    driver.insert_media(spec.name, iso)
+    driver.boot(spec.name, BootSource.DISCOVERY_ISO)
+    before = driver.observe(spec.name)
+    shown: dict[str, tuple[Callable[[], faults.Undo], MachineView]] = {
+        "a power cut": (
+            lambda: faults.cut_power(driver, spec.name),
+            dataclasses.replace(before, power=Power.OFF),
+        ),
+        "a pulled cable": (
+            lambda: faults.pull_cables(driver, spec.name),
+            dataclasses.replace(before, has_link=False),
+        ),
+        "ejected media": (lambda: faults.eject_media(driver, spec.name), dataclasses.replace(before, media=None)),
+    }
+    for what, (begin, wanted) in shown.items():
+        undo = begin()
+        during = driver.observe(spec.name)
+        _must(during == wanted, f"{what} is seen, and nothing else", f"{during} instead of {wanted}")
+        undo()
+        after = driver.observe(spec.name)
+        _must(after == before, f"{what} is undone", f"{before} became {after}")
+    driver.stop(spec.name)
+    faults.cut_power(driver, spec.name)()
+    power = driver.observe(spec.name).power
+    _must(power is Power.OFF, "power that comes back leaves a machine off that was off", power)
+
+
 def remove_is_quiet_when_gone(driver: MachineDriver, iso: Path) -> None:
     """`remove` takes a running machine away too and is quiet about one that is gone; the name can be used again."""
     spec = machine()
@@ -327,6 +392,7 @@ def verbs_about_nobody_are_refused(driver: MachineDriver, iso: Path) -> None:
         "boot": lambda: driver.boot("nobody", BootSource.DISK),
         "reboot": lambda: driver.reboot("nobody", BootSource.DISK),
         "stop": lambda: driver.stop("nobody"),
+        "set_link": lambda: driver.set_link("nobody", False),
         "reset": lambda: driver.reset("nobody"),
         "pause": lambda: driver.pause("nobody"),
         "resume": lambda: driver.resume("nobody"),
@@ -384,6 +450,8 @@ PROMISES: tuple[Promise, ...] = (
     a_boot_order_can_be_set_for_good,
     devices_go_in_and_out,
     a_snapshot_can_be_gone_back_to,
+    a_cable_that_is_out_stays_out,
+    a_fault_shows_and_is_undone,
     remove_is_quiet_when_gone,
     verbs_about_nobody_are_refused,
     machines_do_not_share,

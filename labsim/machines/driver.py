@@ -116,7 +116,8 @@ class MachineSpec:
 class MachineView:
     """A machine as found. `boot_order` is the machine's own, which a reboot from inside follows; `media` the ISO in
     its CD drive; `console` the file its serial port is written to; `reason` what is known about a power state that
-    nobody asked for; `disks` their names and `nics` their MAC addresses, as they are at the next start."""
+    nobody asked for; `disks` their names and `nics` their MAC addresses, as they are at the next start;
+    `has_link` whether its cards have their cables in."""
 
     name: str
     uuid: str
@@ -128,6 +129,7 @@ class MachineView:
     disks: tuple[str, ...] = ()
     nics: tuple[str, ...] = ()
     snapshots: tuple[str, ...] = ()
+    has_link: bool = True
 
 
 class NoSuchMachine(LabError):
@@ -203,6 +205,10 @@ class MachineDriver(Protocol):
 
     def insert_media(self, name: str, iso: Path | None) -> None:
         """The CD drive holds `iso`, or nothing; also while the machine runs."""
+
+    def set_link(self, name: str, up: bool) -> None:
+        """The network cables of the machine are in, or all out: its cards have no link, also while it runs and
+        whatever it starts from, until they are in again."""
 
     def boot(self, name: str, source: BootSource) -> None:
         """The machine runs. One that was off or crashed starts from `source` once; a running one is left alone, a

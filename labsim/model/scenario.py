@@ -16,6 +16,7 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from labsim.errors import InvalidFile
 from labsim.model.hub_fault import HubFaultStep
+from labsim.model.machine_fault import FaultStep, MendStep
 from labsim.model.machine_group import MachineGroup
 from labsim.model.machine_steps import (
     Agents,
@@ -209,6 +210,8 @@ STEP_NAMES = (
     "returnToPool",
     "wait",
     "hubFault",
+    "fault",
+    "mend",
 )
 
 
@@ -236,6 +239,8 @@ class Step(Part):
     return_to_pool: ReturnToPoolStep | None = Field(default=None, alias="returnToPool")
     wait: WaitStep | None = None
     hub_fault: HubFaultStep | None = Field(default=None, alias="hubFault")
+    fault: FaultStep | None = None
+    mend: MendStep | None = None
 
     @model_validator(mode="after")
     def _one_action(self) -> Step:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-from labsim.network.zone import Zone
+from labsim.network.zone import Zone, canonical
 
 DEFAULT_PORTS = {"https": 443, "http": 80}
 
@@ -38,7 +38,7 @@ class Fabric:
     def __init__(self) -> None:
         self.zone = Zone()
         self._endpoints: dict[tuple[str, int], Endpoint] = {}
-        self._blocked: dict[str, set[tuple[str, int] | None]] = {}
+        self._blocked: dict[str, set[str | int]] = {}
         self.on_publish: list[Callable[[Endpoint], None]] = []
         self.on_withdraw: list[Callable[[Endpoint], None]] = []
 
@@ -67,18 +67,29 @@ class Fabric:
     def endpoints(self) -> list[Endpoint]:
         return [self._endpoints[key] for key in sorted(self._endpoints)]
 
-    def block(self, client: str, host: str = "", port: int = 0) -> None:
-        """Keep a client from an endpoint, or from everything (no host)."""
-        self._blocked.setdefault(client, set()).add((host, port) if host else None)
+    def block(self, client: str, place: str | int) -> None:
+        """Keep a client from a service, from a port of any host, or from the addresses of a name."""
+        self._blocked.setdefault(client, set()).add(_blocked_as(place))
 
-    def unblock(self, client: str, host: str = "", port: int = 0) -> None:
-        self._blocked.get(client, set()).discard((host, port) if host else None)
+    def unblock(self, client: str, place: str | int) -> None:
+        self._blocked.get(client, set()).discard(_blocked_as(place))
 
     def is_blocked(self, client: str, endpoint: Endpoint) -> bool:
         blocked = self._blocked.get(client)
         if not blocked:
             return False
-        return None in blocked or (endpoint.host, endpoint.port) in blocked
+        return endpoint.service in blocked or endpoint.port in blocked
+
+    def resolve(self, client: str, name: str) -> tuple[str, ...]:
+        """The addresses of a name, as the zone has them for this client; empty where there are none for it."""
+        blocked = self._blocked.get(client)
+        if blocked and canonical(name) in blocked:
+            return ()
+        return self.zone.resolve(name)
+
+
+def _blocked_as(place: str | int) -> str | int:
+    return place if isinstance(place, int) else canonical(place)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -145,6 +145,7 @@ def run_scenario(
     watch.finish()
     if settle and steps and not failed and lab.is_time_virtual:
         watch.settle()
+    lab.faults.mend(lab.faults.present())
     ended_s = lab.now() - lab.started_s
     return RunResult(
         scenario=scenario.metadata.name,

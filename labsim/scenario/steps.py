@@ -10,9 +10,11 @@ from labsim.errors import CheckFailed, NothingSelected, UsageError
 from labsim.hub.embedded.clients import HubClients
 from labsim.lab.hub_faults import carry_hub_command
 from labsim.lab.machine_commands import carry_out as carry_out_on_machines
-from labsim.machines.driver import BootSource, MachineDriver
+from labsim.lab.machine_faults import MachineFaults
+from labsim.machines.driver import BootSource, MachineDriver, NoMedia
 from labsim.model.hub_fault import HubFaultStep
 from labsim.model.kinds import AGENT, HOSTED_CLUSTER, NODE_POOL
+from labsim.model.machine_fault import FaultStep, MendStep
 from labsim.model.machine_group import Disk, Nic
 from labsim.model.machine_steps import (
     BootStep,
@@ -52,10 +54,15 @@ class Lab(Observed, Evidence, Protocol):
 
     driver: MachineDriver
     clients: HubClients | None  # of the hub, where that is in this process
+    faults: MachineFaults
 
     def machine_names(self) -> list[str]: ...
     def now(self) -> float: ...
     def run_until(self, done: Callable[[], bool], deadline_s: float) -> bool: ...
+    def check_power(self, machine: str) -> None:
+        """Raises LabError where a fault keeps a machine from starting."""
+        ...
+
     def insert_discovery_iso(self, machine: str) -> None:
         """Put the current discovery ISO of the machine's InfraEnv into its drive."""
         ...
@@ -101,6 +108,10 @@ def title_of(step: Step) -> str:
             return f"return released agents to the pool within {format_duration(action.within)}"
         case HubFaultStep():
             return str(action)
+        case FaultStep():
+            return f"fault of {_machines_text(action.machines)}: {action}"
+        case MendStep():
+            return f"mend {action.what or 'every fault'} of {_machines_text(action.machines)}"
         case WaitStep():
             return f"wait {format_duration(action.duration)}"
     return step.verb
@@ -205,6 +216,7 @@ def _return_to_pool(lab: Lab, step: ReturnToPoolStep, report: Report) -> None:
             if agent_state(agent) == WAITS_FOR_USER and machine not in rebooted:
                 rebooted.add(machine)
                 report(f"{machine} waits for its user: it boots from the discovery ISO")
+                lab.check_power(machine)
                 lab.insert_discovery_iso(machine)
                 lab.driver.reboot(machine, BootSource.DISCOVERY_ISO)
         return bool(released()) and all(agent_state(agent) == "known-unbound" for agent in released())
@@ -224,6 +236,26 @@ def _hub_fault(lab: Lab, step: HubFaultStep, report: Report) -> None:
             report(line)
     except (NothingSelected, UsageError) as refused:
         raise CheckFailed(refused.message, hint=refused.hint) from refused
+
+
+def _fault(lab: Lab, step: FaultStep, report: Report) -> None:
+    for name in _selected_machines(lab, step.machines):
+        try:
+            report(str(lab.faults.begin(name, step)))
+        except (NoMedia, UsageError) as refused:
+            raise CheckFailed(refused.message, hint=refused.hint) from refused
+
+
+def _mend(lab: Lab, step: MendStep, report: Report) -> None:
+    names = _selected_machines(lab, step.machines)
+    found = [
+        fault for fault in lab.faults.present() if fault.machine in names and step.what in (None, fault.details.what)
+    ]
+    if not found:
+        raise CheckFailed(f"nothing to mend: {', '.join(names)} has no fault {step.what or ''}".rstrip())
+    lab.faults.mend(found)
+    for fault in found:
+        report(f"{fault.details} of {fault.machine} is mended")
 
 
 def _wait(lab: Lab, step: WaitStep, report: Report) -> None:
@@ -277,5 +309,7 @@ _ACTIONS: dict[type, Callable[[Lab, Any, Report], None]] = {
     ReturnToPoolStep: _return_to_pool,
     WaitStep: _wait,
     HubFaultStep: _hub_fault,
+    FaultStep: _fault,
+    MendStep: _mend,
     ExpectStep: _expect,
 }

@@ -52,7 +52,7 @@ def simulated() -> SimulatedDriver:
         scheduler=EventQueue(),
         entropy=Entropy("contract"),
         transport=lambda machine, effect, addresses, done: None,
-        resolve=lambda name: ("192.168.122.1",),
+        resolve=lambda machine, name: ("192.168.122.1",),
     )
 
 
@@ -98,6 +98,9 @@ class Wrapped:
 
     def insert_media(self, name: str, iso: Path | None) -> None:
         self.right.insert_media(name, iso)
+
+    def set_link(self, name: str, up: bool) -> None:
+        self.right.set_link(name, up)
 
     def boot(self, name: str, source: BootSource) -> None:
         self.right.boot(name, source)
@@ -225,6 +228,17 @@ class EjectsWhenItStops(Wrapped):
         self.right.insert_media(name, None)
 
 
+class PlugsInWhatStarts(Wrapped):
+    def boot(self, name: str, source: BootSource) -> None:
+        self.right.boot(name, source)
+        self.right.set_link(name, True)
+
+
+class NeverPlugsInAgain(Wrapped):
+    def set_link(self, name: str, up: bool) -> None:
+        self.right.set_link(name, False)
+
+
 class ComplainsAboutTheDead(Wrapped):
     def remove(self, name: str) -> None:
         if name not in self.right.names():
@@ -295,6 +309,8 @@ VIOLATIONS: dict[contract.Promise, Callable[[MachineDriver], MachineDriver]] = {
     contract.a_boot_order_can_be_set_for_good: ForgetsTheOrderWhenItStops,
     contract.devices_go_in_and_out: PlugsOnlyWhatIsOff,
     contract.a_snapshot_can_be_gone_back_to: StartsAgainAfterARevert,
+    contract.a_cable_that_is_out_stays_out: PlugsInWhatStarts,
+    contract.a_fault_shows_and_is_undone: NeverPlugsInAgain,
     contract.remove_is_quiet_when_gone: ComplainsAboutTheDead,
     contract.verbs_about_nobody_are_refused: IgnoresUnknownNames,
     contract.machines_do_not_share: StartsThemAll,

@@ -1,4 +1,5 @@
-"""`labsim hub clients` and `labsim hub fault` as a person meets them: a lab that is open, and its exit codes."""
+"""`labsim hub clients`, `labsim hub fault` and `labsim fault` as a person meets them: a lab that is open, and its exit
+codes."""
 
 from __future__ import annotations
 
@@ -93,3 +94,31 @@ def test_a_scenario_with_a_fault_needs_the_embedded_hub(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "needs the embedded hub" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_faults_of_machines_are_switched_on_listed_and_cleared(labsim: Labsim) -> None:
+    pulled = labsim("fault", "cable-out", "worker-*")
+    assert pulled.returncode == 0, pulled.stderr
+    assert labsim("fault", "blocked", "worker-0", "--service", "ignition-server").returncode == 0
+    assert labsim("fault", "clock-skew", "worker-0", "--behind", "30m").returncode == 0
+    rows = json.loads(labsim("fault", "list", "-o", "json").stdout)
+    machines = pulled.stdout.count("cable-out of worker-")
+    assert [(row["fault"], row["details"]) for row in rows[machines:]] == [
+        ("blocked", "ignition-server"),
+        ("clock-skew", "30m behind"),
+    ]
+    assert labsim("fault", "clear", rows[0]["number"]).returncode == 0
+    assert labsim("fault", "clear").stdout.count("is off") == machines + 1
+    assert labsim("fault", "clear").stdout == "no fault is on\n"
+
+
+def test_a_fault_of_a_machine_that_makes_no_sense_is_refused(labsim: Labsim) -> None:
+    nothing = labsim("fault", "blocked", "worker-0")
+    assert nothing.returncode == 2
+    assert "blocked needs exactly one of service, port, name" in nothing.stderr
+    nobody = labsim("fault", "power-cut", "nobody")
+    assert nobody.returncode != 0
+    assert "no machine matches nobody" in nobody.stderr
+    drive = labsim("fault", "media-out", "worker-0")
+    assert drive.returncode != 0
+    assert "has no ISO in its CD drive" in drive.stderr

@@ -201,6 +201,22 @@ def drive_with_media(definition: str, iso: Path | None) -> str:
     return ET.tostring(drive, encoding="unicode")
 
 
+def cards_with_link(definition: str, up: bool) -> list[str]:
+    """The network cards of a domain as devices to update, with a link or without."""
+    cards = _parse(definition).findall("./devices/interface")
+    for card in cards:
+        link = card.find("link")
+        if link is None:
+            link = ET.SubElement(card, "link")
+        link.set("state", "up" if up else "down")
+    return [ET.tostring(card, encoding="unicode") for card in cards]
+
+
+def has_link(definition: str) -> bool:
+    """Whether the network cards have a link. They have it where nothing is said."""
+    return _parse(definition).find("./devices/interface/link[@state='down']") is None
+
+
 def console_of(definition: str) -> Path | None:
     """The file that the serial port is written to."""
     source = _parse(definition).find("./devices/serial[@type='file']/source")

@@ -127,6 +127,17 @@ class LibvirtDriver:
 
         self._connection.call(insert)
 
+    def set_link(self, name: str, up: bool) -> None:
+        def set_link(hypervisor: Any) -> None:
+            libvirt, domain = self._connection.libvirt, self._domain(hypervisor, name)
+            for card in xml.cards_with_link(self._definition(domain), up):
+                domain.updateDeviceFlags(card, libvirt.VIR_DOMAIN_AFFECT_CONFIG)
+            if domain.isActive():
+                for card in xml.cards_with_link(domain.XMLDesc(), up):
+                    domain.updateDeviceFlags(card, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+
+        self._connection.call(set_link)
+
     def boot(self, name: str, source: BootSource) -> None:
         def boot(hypervisor: Any) -> None:
             domain = self._domain(hypervisor, name)
@@ -278,11 +289,13 @@ class LibvirtDriver:
         self._journal.created(DOMAIN, spec.uuid)
 
     def _change(self, spec: MachineSpec, definition: str) -> None:
-        """Define again, with the CD that was in the drive; a running machine sees it at its next start."""
-        media = self.observe(spec.name).media
+        """Define again, with the CD and the cables as they were; a running machine sees it at its next start."""
+        before = self.observe(spec.name)
         self._connection.call(lambda hypervisor: hypervisor.defineXML(definition))
-        if media is not None and media.is_file():
-            self.insert_media(spec.name, media)
+        if before.media is not None and before.media.is_file():
+            self.insert_media(spec.name, before.media)
+        if not before.has_link:
+            self.set_link(spec.name, False)
 
     def _start(self, hypervisor: Any, domain: Any, name: str, source: BootSource) -> None:
         """Start from `source` once.
@@ -373,6 +386,7 @@ class LibvirtDriver:
             disks=disks,
             nics=nics,
             snapshots=self._files.snapshots(name),
+            has_link=xml.has_link(domain.XMLDesc()),
         )
 
     def _definition(self, domain: Any) -> str:

@@ -24,7 +24,6 @@ class SimulatedDisk:
     parts: int = 0
     files: dict[str, bytes] = dataclasses.field(default_factory=dict)
     boot_entry: BootEntry | None = None
-    failing: str = ""  # the message of the OSError that writes raise; "" while it works
 
     @property
     def is_bootable(self) -> bool:
@@ -32,8 +31,6 @@ class SimulatedDisk:
 
     def write_part(self, part: int, parts: int, ignition: bytes) -> None:
         """Store one part of an installation; the first wipes what was there."""
-        if self.failing:
-            raise OSError(self.failing)
         if part == 0:
             self.files.clear()
             self.ignition = None

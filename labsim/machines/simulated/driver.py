@@ -44,11 +44,12 @@ class SimulatedDriver:
         scheduler: Scheduler,
         entropy: Entropy,
         transport: Transport,
-        resolve: Callable[[str], tuple[str, ...]],
+        resolve: Callable[[str, str], tuple[str, ...]],
         observe: Callable[[str, str, dict[str, Any]], None] = lambda machine, what, fields: None,
         tell: Tell | None = None,
     ) -> None:
-        """tell: hears every record that a later process needs to `resume` the machines; None keeps none."""
+        """resolve: the addresses of a name, as the name server of a machine (named first) has them. tell: hears every
+        record that a later process needs to `resume` the machines; None keeps none."""
         self._tell = tell
         self._records: dict[str, GuestRecord] = {}
         self._scheduler = scheduler
@@ -85,6 +86,15 @@ class SimulatedDriver:
 
     def insert_media(self, name: str, iso: Path | None) -> None:
         self._machine(name).insert(None if iso is None else str(iso))
+
+    def set_link(self, name: str, up: bool) -> None:
+        self._machine(name).has_link = up
+
+    def skew_clock(self, name: str, seconds: float) -> None:
+        self._machine(name).skew_s = seconds
+
+    def fail_disks(self, name: str, message: str) -> None:
+        self._machine(name).disk_error = message
 
     def boot(self, name: str, source: BootSource) -> None:
         machine = self._machine(name)
@@ -173,6 +183,7 @@ class SimulatedDriver:
             disks=tuple(disk.name for disk in machine.spec.disks),
             nics=tuple(nic.mac for nic in machine.spec.nics),
             snapshots=machine.snapshots,
+            has_link=machine.has_link,
         )
 
     def names(self) -> frozenset[str]:

@@ -68,7 +68,7 @@ class SimulatedMachine:
         scheduler: Scheduler,
         entropy: Entropy,
         transport: Transport,
-        resolve: Callable[[str], tuple[str, ...]],
+        resolve: Callable[[str, str], tuple[str, ...]],
         observe: Callable[[str, str, dict[str, Any]], None],
         address: str,
         ignition_of_iso: Callable[[str], bytes],
@@ -78,6 +78,9 @@ class SimulatedMachine:
         self.spec = spec
         self.power = Power.OFF
         self.media: str | None = None
+        self.has_link = True
+        self.skew_s = 0.0  # what its clock shows more than the time it is
+        self.disk_error = ""  # what the system says of each write to a disk; "" while they work
         self.console = bytearray()
         self.disks = [SimulatedDisk(disk.name, disk.size_bytes) for disk in spec.disks]
         self._scheduler = scheduler
@@ -286,7 +289,7 @@ class SimulatedMachine:
         elif kind is guest.Sleep:
             self._scheduler.post_at(self._scheduler.now() + effect.seconds, done, None)
         elif kind is guest.NextPart:
-            PartReader(effect.rest, done, self._scheduler, self._delays)
+            PartReader(effect.rest, done, self._scheduler, self._delays, self._hears)
         elif kind is guest.WriteDisk:
             self._write_disk(effect, done)
         elif kind is guest.Reboot:
@@ -297,6 +300,10 @@ class SimulatedMachine:
     def _send(self, pending: tuple[guest.Http, Done | RecordedDone]) -> None:
         effect, done = pending
         host = _host_of(effect.url)
+        if not self.has_link:
+            lost = guest.ConnectionFailed(f"dial tcp {host}: i/o timeout")
+            self._scheduler.post_at(self._scheduler.now() + effect.timeout_s, done, lost)
+            return
         addresses = self._addresses_of(host)
         if addresses:
             self._transport(self.spec.name, effect, addresses, done)
@@ -343,11 +350,10 @@ class SimulatedMachine:
         def written() -> None:
             if not done.wanted:  # the power went away meanwhile
                 return
-            try:
-                disk.write_part(effect.part, effect.parts, effect.ignition)
-            except OSError as error:
-                done.error(error)
+            if self.disk_error:
+                done.error(OSError(self.disk_error))
                 return
+            disk.write_part(effect.part, effect.parts, effect.ignition)
             done()
 
         begun_s = self._scheduler.now() if begun_s is None else begun_s
@@ -374,7 +380,14 @@ class SimulatedMachine:
         """The addresses of a name: from /etc/hosts, or else from the name server of the machine's network."""
         hosts = self._files.read("/etc/hosts")
         found = _hosts_table(hosts).get(name) if hosts else None
-        return found or self._ask_name_server(name)
+        return found or (self._ask_name_server(self.spec.name, name) if self.has_link else ())
+
+    def _ping(self, effect: guest.Ping) -> tuple[float | None, ...]:
+        return (PING_MS if self.has_link else None,) * len(effect.addresses)
+
+    def _hears(self) -> bool:
+        """Whether anything reaches it."""
+        return self.has_link
 
     # -- going on after the process has ended -------------------------------------------------------------------------
 
@@ -425,7 +438,7 @@ def _registers(effect: Any) -> bool:
 _Answer = Callable[[SimulatedMachine, Any], Any]
 # The effects that take no time. Nothing that the guest could run as a program is there; whoever is asked answers.
 _ANSWERS: dict[type, _Answer] = {
-    guest.Now: lambda machine, _: machine._clock.now(),
+    guest.Now: lambda machine, _: machine._clock.now() + machine.skew_s,
     guest.ReadFile: SimulatedMachine._read_file,
     guest.ListDir: SimulatedMachine._list_dir,
     guest.ReadLink: SimulatedMachine._read_link,
@@ -437,7 +450,7 @@ _ANSWERS: dict[type, _Answer] = {
     guest.Log: lambda machine, effect: machine._print(f"{effect.unit}: {effect.text}"),
     guest.SystemVersion: lambda machine, _: machine._files.system_version,
     guest.Resolve: SimulatedMachine._resolve,
-    guest.Ping: lambda _, effect: (PING_MS,) * len(effect.addresses),
+    guest.Ping: SimulatedMachine._ping,
 }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from labsim.clock import Scheduler
 from labsim.entropy import Delays
 from labsim.guest.effects import ConnectionFailed
@@ -16,14 +18,23 @@ class PartReader:
     A machine that went down hears nothing any more: its stream is closed with the next that comes.
     """
 
-    __slots__ = ("_coming", "_delays", "_done", "_scheduler", "_stream")
+    __slots__ = ("_coming", "_delays", "_done", "_hears", "_scheduler", "_stream")
 
-    def __init__(self, stream: BodyStream, done: Done | RecordedDone, scheduler: Scheduler, delays: Delays) -> None:
+    def __init__(
+        self,
+        stream: BodyStream,
+        done: Done | RecordedDone,
+        scheduler: Scheduler,
+        delays: Delays,
+        hears: Callable[[], bool],
+    ) -> None:
+        """hears: whether anything reaches the machine."""
         self._stream = stream
         self._done = done
         self._scheduler = scheduler
         self._delays = delays
         self._coming = False
+        self._hears = hears
         stream.on_ready(self._ready)
 
     def _ready(self) -> None:
@@ -36,6 +47,10 @@ class PartReader:
     def _deliver(self, _: None) -> None:
         if not self._done.wanted:
             self._stream.close()
+            return
+        if not self._hears():
+            self._stream.close()
+            self._done.error(ConnectionFailed("http2: client connection lost"))
             return
         try:
             part = self._stream.read()

@@ -147,7 +147,6 @@ def disk_document(disk: SimulatedDisk) -> Document:
         "parts": [disk.parts_written, disk.parts],
         "files": {path: _text(data) for path, data in disk.files.items()},
         "bootEntry": None if entry is None else [_text(entry.ignition), entry.command_line],
-        "failing": disk.failing,
     }
 
 
@@ -161,7 +160,6 @@ def disk_of(document: Document) -> SimulatedDisk:
         parts=document["parts"][1],
         files={path: _bytes(data) for path, data in document["files"].items()},
         boot_entry=None if entry is None else BootEntry(_bytes(entry[0]), entry[1]),
-        failing=document["failing"],
     )
 
 

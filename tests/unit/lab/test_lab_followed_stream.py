@@ -67,7 +67,7 @@ class Follower:
                     return
 
         def perform(effect: Any, _name: str, done: Done) -> None:
-            PartReader(effect.rest, done, self.queue, delays)
+            PartReader(effect.rest, done, self.queue, delays, lambda: True)
 
         self.tasks = TaskScheduler(perform)
         self.tasks.start(program(), "watch")

@@ -156,14 +156,13 @@ def test_a_machine_that_cannot_reach_konnectivity_is_missed_and_found_again(tmp_
     lab.world.run_for(SETTLED_S)
     assert condition_status(cluster_of(lab), "DataPlaneConnectionAvailable") == "True"
     fabric = lab.world.fabric
-    (endpoint,) = [entry for entry in fabric.endpoints() if entry.service == "konnectivity"]
-    fabric.block("worker-0", endpoint.host, endpoint.port)
+    fabric.block("worker-0", "konnectivity")
     lab.world.run_for(SETTLED_S)
     condition = condition_of(cluster_of(lab), "DataPlaneConnectionAvailable")
     assert condition is not None
     assert condition["message"] == "failed to read konnectivity-agent logs from data plane"
     assert condition_status(cluster_of(lab), "Available") == "True"
-    fabric.unblock("worker-0", endpoint.host, endpoint.port)
+    fabric.unblock("worker-0", "konnectivity")
     lab.world.run_for(SETTLED_S)
     assert condition_status(cluster_of(lab), "DataPlaneConnectionAvailable") == "True"
 

@@ -46,7 +46,7 @@ class Process:
             scheduler=self.queue,
             entropy=Entropy(1),
             transport=lambda machine, effect, addresses, done: self.sent.append((effect, done)),
-            resolve=lambda name: ("192.0.2.1",),
+            resolve=lambda machine, name: ("192.0.2.1",),
             tell=self.records.append,
         )
         self.driver._ignition_of_iso = lambda path: b"{}"  # type: ignore[assignment]

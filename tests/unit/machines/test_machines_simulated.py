@@ -29,7 +29,7 @@ def machine_running(
         scheduler=queue,
         entropy=Entropy("machine"),
         transport=lambda machine, effect, addresses, done: sent.append(done),
-        resolve=lambda name: ("192.168.122.1",),
+        resolve=lambda machine, name: ("192.168.122.1",),
         observe=lambda machine, what, fields: None,
         address="192.168.122.20/24",
         ignition_of_iso=lambda path: b"{}",
