@@ -22,6 +22,7 @@ MENU_PATHS = (GRUB_MENU_PATH, MENU_PATH)
 KERNEL_PATH, INITRD_PATH = "/boot/discovery/vmlinuz", "/boot/discovery/initrd"
 RESERVED = b"room for what a reclaimed machine downloads\n"
 ENTRY = "00-assisted-discovery"  # the entry's name on a real node
+GRUB_ENTRY = "assisted-discovery-00"  # GRUB would take a name that begins with a digit for a number of the menu
 OWN_ENTRY = "discovery"
 RECLAIM_MARKER = "labsim.boot=rcl"
 ARGUMENTS_BYTES = 1024
@@ -38,7 +39,7 @@ def menu_lines(fixed_arguments: str) -> list[str]:
 def grub_menu_lines(fixed_arguments: str) -> list[str]:
     """The same for GRUB's menu."""
     return [
-        f"menuentry {ENTRY} --id {ENTRY} {{",
+        f"menuentry {ENTRY} --id {GRUB_ENTRY} {{",
         f"  linux {KERNEL_PATH} {fixed_arguments} {RECLAIM_MARKER} {' ' * ARGUMENTS_BYTES}",
         f"  initrd {INITRD_PATH}",
         "}",
@@ -97,7 +98,8 @@ def set_default(fileno: int, iso: IsoReader, entry: str) -> None:
     """Let the menus start this entry. Raises OSError where a menu has no choice."""
     for path in _menus(iso):
         start = _find_in_menu(fileno, iso, path, _DEFAULT[path])
-        _write(fileno, entry.encode().ljust(len(ENTRY)), start)
+        name = GRUB_ENTRY if (path, entry) == (GRUB_MENU_PATH, ENTRY) else entry
+        _write(fileno, name.encode().ljust(len(ENTRY)), start)
     os.fsync(fileno)
 
 
