@@ -19,10 +19,11 @@ USERS = "root:x:0:0:root:/root:/bin/sh\ncore:x:0:0:core:/home/core:/bin/sh\n"
 START_PATH = "/etc/labsim/sshd.sh"
 # What a person expects in a shell, beside what the image itself needs; a busybox may lack some.
 APPLETS = (
-    *("chmod", "cp", "date", "dd", "df", "du", "env", "find", "free", "grep", "head", "hostname", "id", "ifconfig"),
-    *("kill", "less", "ln", "lsmod", "md5sum", "mv", "netstat", "nslookup", "pidof", "rm", "rmdir", "route"),
-    *("sed", "sha256sum", "sleep", "sort", "stat", "sync", "tail", "tar", "tee", "test", "top", "touch", "true"),
-    *("umount", "uname", "uptime", "vi", "wc", "wget", "which", "whoami", "xargs"),
+    *("chmod", "cp", "date", "dd", "df", "du", "env", "find", "free", "grep", "halt", "head", "hostname"),
+    *("id", "ifconfig", "kill", "less", "ln", "lsmod", "md5sum", "mv", "netstat", "nslookup", "pidof"),
+    *("poweroff", "reboot", "rm", "rmdir", "route", "sed", "sha256sum", "sleep", "sort", "stat", "sync"),
+    *("tail", "tar", "tee", "test", "top", "touch", "true", "umount", "uname", "uptime", "vi", "wc"),
+    *("wget", "which", "whoami", "xargs"),
 )
 
 _START = f"""#!/bin/sh
@@ -40,12 +41,6 @@ exec dropbear -F -E -s -r $key 2>>{JOURNAL_PATH}
 _SUDO = """#!/bin/sh
 while case "$1" in -*) true ;; *) false ;; esac; do shift; done
 exec "$@"
-"""
-# The answer is sent before the machine goes: whoever asked is not left waiting for a connection that is gone. What is
-# still there when a session ends is sent a HUP by dropbear.
-_GO = """#!/bin/sh
-trap "" HUP
-(sleep 1; sync; exec /bin/busybox {applet} -f) >/dev/null 2>&1 </dev/null &
 """
 _SYSTEMCTL = """#!/bin/sh
 case "$1" in
@@ -85,8 +80,6 @@ def login_files() -> dict[str, bytes]:
     return {
         START_PATH: _START.encode(),
         "/bin/sudo": _SUDO.encode(),
-        "/bin/reboot": _GO.format(applet="reboot").encode(),
-        "/bin/poweroff": _GO.format(applet="poweroff").encode(),
         "/bin/systemctl": _SYSTEMCTL.encode(),
         "/bin/journalctl": _JOURNALCTL.encode(),
     }

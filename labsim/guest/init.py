@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import threading
@@ -79,8 +80,21 @@ def _obey_power_button() -> None:
         _leave("poweroff")
 
 
+# What busybox's applets send to PID 1, whoever types them.
+USER_SIGNALS = {signal.SIGTERM: "reboot", signal.SIGUSR1: "halt", signal.SIGUSR2: "poweroff"}
+ANSWERED_WITHIN_S = 1.0  # whoever asked over SSH hears that it was heard
+
+
+def _obey_user(number: int, _frame: object) -> None:
+    how = USER_SIGNALS[signal.Signals(number)]
+    print_line(f"init: {how}, by its user")
+    threading.Timer(ANSWERED_WITHIN_S, _leave, [how]).start()
+
+
 def start() -> NoReturn:
     """The whole life of this boot."""
+    for number in USER_SIGNALS:
+        signal.signal(number, _obey_user)
     try:
         _run()
         print_line("init: nothing left to run")
