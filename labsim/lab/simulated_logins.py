@@ -73,7 +73,7 @@ class SimulatedLogins:
 
     def _serve(self, machine: str, connection: socket.socket) -> None:
         keys = self._keys_of(machine)
-        if not keys:  # off, or its system is not up: nothing listens there
+        if not keys:  # off, not up yet, or without a network: nothing answers there
             connection.close()
             return
         transport = paramiko.Transport(connection)
@@ -84,7 +84,7 @@ class SimulatedLogins:
 
     def _keys_of(self, machine: str) -> tuple[str, ...]:
         def look() -> tuple[str, ...]:
-            if machine not in self._driver.names():
+            if machine not in self._driver.names() or not self._driver.machine(machine).has_link:
                 return ()
             return authorized_keys(InMachine(self._driver.machine(machine)))
 

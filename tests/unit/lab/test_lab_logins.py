@@ -183,6 +183,14 @@ def test_what_cannot_be_logged_in_to_is_said(lab: Lab, tmp_path: Path) -> None:
         assert "--keep" in refused.value.hint
 
 
+def test_nobody_logs_in_to_a_machine_whose_cable_is_out(lab: Lab) -> None:
+    login = lab.logins.of("worker-0")
+    assert ran(lab, login, "true")[0] == 0
+    lab.driver.set_link("worker-0", False)
+    with pytest.raises(LoginFailed, match="nothing lets us in at worker-0"):
+        beside(lab, lambda: logged_in(login, ready_within_s=0.1).__enter__())
+
+
 def test_the_last_key_of_each_type_that_a_console_told_counts() -> None:
     line = "SSH host key: SHA256:{} ({})\r\n"
     console = "".join(

@@ -215,7 +215,7 @@ def test_a_disk_that_cannot_be_written_fails_the_installation(lab: Lab, full: bo
     assert state_info_of(lab) == f"Failed - failed writing image to /dev/vda: {message}"
     mend()
     driver: Any = lab.driver
-    assert driver._machine(NAME).disk_error == ""
+    assert driver.machine(NAME).disk_error == ""
 
 
 def test_every_fault_is_in_the_history_and_undone_at_the_end_of_a_run(tmp_path: Path) -> None:
@@ -307,3 +307,20 @@ def test_mending_what_is_not_broken_fails_the_step(tmp_path: Path) -> None:
     subject: Any = ScenarioLab(lab)
     (step,) = run_scenario(subject, scenario).steps
     assert (step.verdict, step.message) == (Verdict.FAILED, "nothing to mend: worker-0 has no fault")
+
+
+def test_a_restarted_lab_takes_away_what_a_killed_process_has_left(lab: Lab) -> None:
+    driver: Any = lab.driver
+    driver.set_link(NAME, False)
+    driver.fail_disks(NAME, "Input/output error")
+    lab.faults.forget()
+    assert driver.observe(NAME).has_link
+    assert driver.machine(NAME).disk_error == ""
+
+
+def test_a_lab_that_is_left_in_order_is_left_without_faults(lab: Lab) -> None:
+    begin(lab, what="power-cut")
+    begin(lab, what="cable-out")
+    lab.leave()
+    view = lab.driver.observe(NAME)
+    assert (view.power, view.has_link, lab.faults.present()) == (Power.ON, True, [])
