@@ -62,7 +62,7 @@ class MachineGroup(Part):
     disk: Size | None = None
     """Size of the only disk, on the virtio bus; 120GiB by default. Several or other disks: `disks`."""
     disks: list[Disk] = Field(default_factory=list, max_length=16)
-    """The machine starts from the first."""
+    """The machine starts from the first that holds a system."""
     nics: list[Nic] = Field(default_factory=lambda: [Nic()], min_length=1, max_length=8)
     firmware: Literal["bios", "uefi", "uefi-secure"] = "bios"
     """uefi-secure enforces secure boot: what is not signed is not started."""
@@ -83,6 +83,10 @@ class MachineGroup(Part):
     def _consistent(self) -> MachineGroup:
         if self.disk is not None and self.disks:
             raise ValueError("disk and disks are two ways to say the same: give one of them")
+        if self.firmware != "bios" and self.all_disks()[0].bus == "nvme":
+            raise ValueError(
+                "UEFI keeps to no boot order with NVMe disks in it: let a disk of another bus be the first"
+            )
         if self.boot_order[0] == self.boot_order[1]:
             raise ValueError("bootOrder names disk and discovery-iso, each once")
         return self

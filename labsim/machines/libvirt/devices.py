@@ -55,7 +55,7 @@ def qemu_arguments(spec: MachineSpec, paths: Sequence[Path], places: Mapping[str
     arguments: list[str] = []
     for index, (disk, path) in enumerate(zip(spec.disks, paths, strict=True)):
         if disk.bus == "nvme":
-            arguments += nvme_arguments(disk, path, index, places[f"ua-disk{index}"])
+            arguments += nvme_arguments(disk, path, index, places.get(f"ua-disk{index}", 0))
     if spec.product_uuid:
         arguments += ["-smbios", f"type=1,uuid={spec.product_uuid}"]
     return arguments
@@ -69,8 +69,9 @@ def nvme_arguments(disk: DiskSpec, path: Path, index: int, order: int) -> Iterat
     yield "-device"
     yield f"nvme,id=nvme{index},serial={disk.serial},bus=pcie.0,addr=0x{NVME_SLOT + index:x}"
     wwn = f",eui64={disk.wwn}" if disk.wwn else ""
+    place = f",bootindex={order}" if order else ""
     yield "-device"
-    yield f"nvme-ns,id=ua-disk{index},bus=nvme{index},drive=drive-disk{index},nsid=1{wwn},bootindex={order}"
+    yield f"nvme-ns,id=ua-disk{index},bus=nvme{index},drive=drive-disk{index},nsid=1{wwn}{place}"
 
 
 def disk_in_boot_order(argument: str) -> str:

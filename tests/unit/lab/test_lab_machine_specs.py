@@ -38,10 +38,10 @@ def specs(machines: str, sizes: Sizes = Sizes()) -> list[MachineSpec]:  # noqa: 
 
 DETAILS = """
 disks:
-  - {size: 120GiB, bus: nvme, wwn: "0x5254000000000001"}
   - {size: 1TiB, bus: sata, serial: SHELF-7, rotational: false}
   - {bus: scsi}
   - {}
+  - {size: 120GiB, bus: nvme, wwn: "0x5254000000000001"}
 nics: [{mac: "52:54:00:AA:BB:01"}, {}]
 firmware: uefi-secure
 tpm: true
@@ -56,12 +56,12 @@ def test_a_machine_is_what_the_file_says() -> None:
     (spec,) = specs(DETAILS)
     wwn = "0x5254000000000001"
     assert spec.disks == (
-        DiskSpec(
-            name="nvme0n1", size_bytes=120 * GIB, serial="worker-0-nvme0n1", rotational=False, bus="nvme", wwn=wwn
-        ),
         DiskSpec(name="sda", size_bytes=1024 * GIB, serial="SHELF-7", rotational=False, bus="sata"),
         DiskSpec(name="sdb", size_bytes=120 * GIB, serial="worker-0-sdb", bus="scsi"),
         DiskSpec(name="vda", size_bytes=120 * GIB, serial="worker-0-vda"),
+        DiskSpec(
+            name="nvme0n1", size_bytes=120 * GIB, serial="worker-0-nvme0n1", rotational=False, bus="nvme", wwn=wwn
+        ),
     )
     assert spec.nics[0].mac == "52:54:00:aa:bb:01"
     assert spec.nics[1].mac not in ("", spec.nics[0].mac)
@@ -100,6 +100,7 @@ def test_an_identity_that_is_given_is_every_machines_of_the_group(given: str) ->
         ("{disks: [{bus: nvme, rotational: true}]}", "does not rotate"),
         ("{disks: [{bus: floppy}]}", "Input should be"),
         ("{firmware: openfirmware}", "Input should be"),
+        ("{firmware: uefi, disks: [{bus: nvme}]}", "let a disk of another bus be the first"),
         ("{disks: [{bus: scsi, wwn: '5000'}]}", "should match pattern"),
         ("{disks: [{serial: 'a,b'}]}", "should match pattern"),
         ("{nics: [{mac: '52:54:00'}]}", "should match pattern"),

@@ -268,3 +268,10 @@ def test_libvirts_own_schema_takes_every_machine(spec: MachineSpec) -> None:
         domain.undefine()
     finally:
         connection.close()
+
+
+def test_under_uefi_an_nvme_disk_is_not_in_the_boot_order() -> None:
+    """Found with a machine that came back from its CD: OVMF gave up the whole order for the NVMe disk in it."""
+    definition = rendered(dataclasses.replace(EVERY_BUS, firmware="uefi"))
+    assert not any("bootindex" in argument for argument in arguments(definition))
+    assert orders(definition) == {"ua-disk1": "1", "ua-disk2": "2", "ua-disk3": "3", CD_ALIAS: "4"}
