@@ -13,6 +13,7 @@ import pytest
 from libvirt_at_hand import NEEDS_LIBVIRT
 
 from labsim.discovery.login import DROPBEAR_PACKAGE, server_programs
+from labsim.edge_time import monotonic_s
 
 SCENARIO = """
 apiVersion: labsim/v1alpha1
@@ -72,10 +73,21 @@ def test_a_failed_run_keeps_journals_and_its_kept_machine_lets_its_lab_in(state:
     done = labsim(state, "ssh", "worker-0", "--", "cat /proc/1/comm; sudo journalctl -u agent -n 1; exit 7")
     assert done.returncode == 7, done.stderr.decode()
     assert b"agent: " in done.stdout
-    known_hosts = (state / "labsim" / "labs" / "login" / "known_hosts").read_text()
-    assert known_hosts.startswith("worker-0.login ssh-ed25519 ")
+    first_key = (state / "labsim" / "labs" / "login" / "known_hosts").read_text()
+    assert first_key.startswith("worker-0.login ssh-ed25519 ")
 
     (tmp_path / "there").write_bytes(bytes(range(256)) * 1000)
     assert labsim(state, "cp", str(tmp_path / "there"), "worker-0:/tmp/").returncode == 0
     assert labsim(state, "cp", "worker-0:/tmp/there", str(tmp_path / "back")).returncode == 0
     assert (tmp_path / "back").read_bytes() == (tmp_path / "there").read_bytes()
+
+    boot = labsim(state, "ssh", "worker-0", "--", "cat /proc/sys/kernel/random/boot_id").stdout
+    done = labsim(state, "reboot", "worker-0", "--inside")
+    assert done.returncode == 0, done.stderr.decode()
+    deadline_s = monotonic_s() + WITHIN_S
+    while labsim(state, "ssh", "worker-0", "--", "cat /proc/sys/kernel/random/boot_id").stdout in (b"", boot):
+        assert monotonic_s() < deadline_s, "it has not come back"
+    done = labsim(state, "ssh", "worker-0", "--", "ls /tmp/there")  # its host key is a new one
+    assert done.returncode != 0
+    assert b"/tmp/there: No such file" in done.stderr, done.stderr.decode()
+    assert (state / "labsim" / "labs" / "login" / "known_hosts").read_text() != first_key
