@@ -181,6 +181,8 @@ def new_device(definition: str, device: DiskSpec | NicSpec, path: Path) -> str:
     taken = {element.get("dev") for element in root.iterfind("./devices/disk/target")}
     letter = next(letter for letter in ascii_lowercase if kind + letter not in taken | {"sda"})
     aliases = {element.get("name") for element in root.iterfind("./devices/disk/alias")}
+    for argument in root.iterfind(QEMU_ARGUMENT):  # NVMe disks are not among libvirt's
+        aliases.update(re.findall(r"id=(ua-disk\d+)", argument.get("value", "")))
     alias = next(name for number in itertools.count(1) if (name := f"ua-disk{number}") not in aliases)
     disk = PlacedDisk(device, str(path), alias, kind + letter, ascii_lowercase.index(letter))
     return templates().get_template("disk.xml.j2").render(disk=disk)

@@ -223,6 +223,10 @@ def test_a_device_to_plug_in_takes_what_is_free_and_is_found_again() -> None:
     assert added.find("target").attrib == {"dev": "vdb", "bus": "virtio"}  # type: ignore[union-attr]
     assert added.find("alias").attrib == {"name": "ua-disk4"}  # type: ignore[union-attr]
     assert added.find("boot") is None
+    # Found with a VM: the NVMe disk, here the last, has an alias of QEMU's own.
+    last = rendered(dataclasses.replace(EVERY_BUS, disks=(*EVERY_BUS.disks[1:], EVERY_BUS.disks[0])))
+    added = ET.fromstring(xml.new_device(last, disk, Path("/labs/one/vdb.raw")))
+    assert added.find("alias").attrib == {"name": "ua-disk4"}  # type: ignore[union-attr]
     scsi = dataclasses.replace(disk, name="sdc", bus="scsi")
     added = ET.fromstring(xml.new_device(definition, scsi, Path("/labs/one/sdc.raw")))
     assert added.find("target").attrib["dev"] == "sdd"  # type: ignore[union-attr]
