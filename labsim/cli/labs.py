@@ -15,7 +15,7 @@ from labsim.errors import ExitCode, LabError, LabsimError, LabStopped, UsageErro
 from labsim.hub.role import Role
 from labsim.lab.control import ask
 from labsim.lab.external import start_lines
-from labsim.lab.folder import LAB_FOLDER, LEDGER, LabFolder, known_labs, labs_root
+from labsim.lab.folder import LAB_FOLDER, LEDGER, LabFolder, known_labs, labs_root, this_process
 from labsim.lab.up_choice import UpChoice
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ def up_lab(file: Path, *, name: str, choice: UpChoice, foreground: bool) -> int:
     folder = LabFolder(labs_root() / _lab_name(name or scenario.metadata.name))
     folder.must_be_new()
     folder.make()
-    try:
+    try:  # what says whose folder it is comes first
+        folder.write_facts({"scenario": scenario.metadata.name, "state": "starting", **this_process()})
         with system_errors(f"writing {folder.scenario}"):
             folder.scenario.write_bytes(file.read_bytes())
         if foreground:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from labsim.cli.progress import TerminalProgress
 from labsim.errors import ExitCode, LabError, LabsimError, UsageError
 from labsim.lab.evidence import machine_evidence
 from labsim.lab.external import tell_of_external
-from labsim.lab.folder import LAB_FOLDER, LEDGER, LabFolder, process_started
+from labsim.lab.folder import LAB_FOLDER, LEDGER, LabFolder, this_process
 from labsim.lab.hub_choice import OUR_OWN, HubChoice
 from labsim.lab.lab_request import LabRequest
 from labsim.lab.ledger import Ledger
@@ -176,7 +175,7 @@ def _opened(
     progress.talk(f"{scenario.metadata.name}: seed {choice.seed}, {choice.machines} machines")
     try:
         folder.make()
-        folder.write_facts({"pid": os.getpid(), "process_started": process_started(os.getpid())})
+        folder.write_facts(this_process())
         with open_lab(
             scenario.spec.lab,
             LabRequest(

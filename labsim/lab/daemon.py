@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import fnmatch
 import logging
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +16,7 @@ from labsim.hub.role import Role
 from labsim.lab.control import ControlSocket
 from labsim.lab.dns import hosted_kubeconfig, names_of, published_by
 from labsim.lab.external import tell_of_external
-from labsim.lab.folder import LabFolder, process_started
+from labsim.lab.folder import LabFolder, this_process
 from labsim.lab.hub_choice import OUR_OWN
 from labsim.lab.interruption import uninterrupted
 from labsim.lab.lab import Lab
@@ -52,7 +51,7 @@ def serve_lab(
     }
     state = LabState(folder.path, again=again) if choice.hub.hub == OUR_OWN.hub else None
     try:
-        folder.write_facts({**facts, "state": "starting", **_process()})
+        folder.write_facts({**facts, "state": "starting", **this_process()})
         with _open(folder, scenario, choice, state) as opened:
             opened.stays = again  # what could not be brought back is not removed for that
             if again:
@@ -101,7 +100,7 @@ def answer_commands(folder: LabFolder, opened: OpenLab, facts: dict[str, Any], *
         control = ControlSocket(folder.socket, lambda command: _carry(opened, command))
     try:
         external = opened.lab.spec.hub.components.external()
-        folder.write_facts({**facts, **_process(), "state": "up", "url": opened.hub_url, "external": external})
+        folder.write_facts({**facts, **this_process(), "state": "up", "url": opened.hub_url, "external": external})
         ready()
         world = opened.lab.world
         world.run_until(lambda: False, world.now() + FOREVER_S)
@@ -110,10 +109,6 @@ def answer_commands(folder: LabFolder, opened: OpenLab, facts: dict[str, Any], *
     finally:
         with uninterrupted():
             control.close()
-
-
-def _process() -> dict[str, Any]:
-    return {"pid": os.getpid(), "process_started": process_started(os.getpid())}
 
 
 def _open(folder: LabFolder, scenario: Scenario, choice: UpChoice, state: LabState | None) -> OpenLab:

@@ -142,6 +142,11 @@ class LabFolder:
         return isinstance(pid, int) and process_started(pid) == started
 
 
+def this_process() -> dict[str, Any]:
+    """The facts by which `is_running` knows the process that asks."""
+    return {"pid": os.getpid(), "process_started": process_started(os.getpid())}
+
+
 def process_started(pid: int) -> str | None:
     """When a process started, in kernel ticks: with the pid it names a process for good. None where there is none."""
     try:
