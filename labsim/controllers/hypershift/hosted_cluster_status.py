@@ -135,6 +135,7 @@ def _version(cluster: Object, hcp: Object | None, settings: HyperShiftSettings, 
         "version": "",
         "image": image,
         "verified": False,
+        "completionTime": None,
     }
     history = [entry, *dig(present, "history", default=[])]
     return {

@@ -32,6 +32,7 @@ from labsim.model.objects import Object, annotations_of, dig, name_of, namespace
 _COPIED_FIELDS = (
     "clusterID",
     "infraID",
+    "issuerURL",
     "dns",
     "networking",
     "services",

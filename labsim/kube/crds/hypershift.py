@@ -262,6 +262,14 @@ def _hosted_cluster() -> Schema:
     spec["release"] = release()
     spec["controlPlaneRelease"] = release()
     spec["dns"] = _dns()
+    spec["issuerURL"] = string(
+        default="https://kubernetes.default.svc",
+        maxLength=255,
+        **rules(
+            rule("self == oldSelf", "issuerURL is immutable"),
+            rule("isURL(self)", "issuerURL must be a valid absolute URL"),
+        ),
+    )
     spec["pausedUntil"] = string(
         minLength=4,
         maxLength=35,
@@ -331,6 +339,7 @@ def _hosted_control_plane() -> Schema:
     spec = _hosted_spec()
     spec["releaseImage"] = image()
     spec["dns"] = anything()
+    spec["issuerURL"] = string(maxLength=255)
     status = open_obj(
         {
             "ready": boolean(default=False),

@@ -62,6 +62,7 @@ def test_status_tells_where_everything_is(running: Hub) -> None:
     assert status["kubeconfig"] == {"name": "example-admin-kubeconfig"}
     assert status["kubeadminPassword"] == {"name": "example-kubeadmin-password"}
     assert status["version"]["history"][0]["state"] == "Partial"
+    assert status["version"]["history"][0]["completionTime"] is None  # upstream's definition requires the field
     assert running.says(HOSTED_CLUSTER, "clusters", "example", "ReconciliationSucceeded")[1] == "ReconciliatonSucceeded"
     assert running.says(HOSTED_CLUSTER, "clusters", "example", "Progressing")[:2] == ("False", "AsExpected")
     assert running.says(HOSTED_CLUSTER, "clusters", "example", "ClusterVersionAvailable")[0] == "False"
@@ -71,6 +72,7 @@ def test_the_control_plane_is_of_platform_none(running: Hub) -> None:
     plane = running.find(HOSTED_CONTROL_PLANE, PLACE, "example")
     assert plane is not None
     assert plane["spec"]["platform"] == {"type": "None"}
+    assert plane["spec"]["issuerURL"] == "https://kubernetes.default.svc"  # upstream's definition requires it
     assert plane["metadata"]["annotations"]["hypershift.openshift.io/cluster"] == "clusters/example"
     assert plane["status"]["externalManagedControlPlane"] is True
     assert plane["status"]["kubeConfig"] == {"name": "admin-kubeconfig", "key": "kubeconfig"}
