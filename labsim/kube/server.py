@@ -15,7 +15,8 @@ import orjson
 
 from labsim.clock import Clock
 from labsim.entropy import Entropy
-from labsim.kube import deletion, errors, ownership, patches
+from labsim.kube import deletion, errors, patches
+from labsim.kube.applying import applied
 from labsim.kube.conversion import Conversions
 from labsim.kube.decoding import decode_builtin, decode_metadata
 from labsim.kube.definitions import accepted_status, is_established, name_conflict
@@ -23,16 +24,16 @@ from labsim.kube.errors import bad_request, cause
 from labsim.kube.field_index import INDEXED
 from labsim.kube.go_json import go_text
 from labsim.kube.merging import merge_adopted, merge_patched
-from labsim.kube.object_identity import checked_apply
 from labsim.kube.registry import Registry, ServedKind
 from labsim.kube.scales import scale_shown
+from labsim.kube.scaling import scaled
 from labsim.kube.selectors import field_reader, parse_field_selector, parse_label_selector
 from labsim.kube.services import ServiceNetwork
 from labsim.kube.store import Revision, Store
 from labsim.kube.users import ADMIN, User
 from labsim.kube.writes import METADATA_BYTES, QUIETLY, AdmissionHook, WriteOptions, WritePath, write_options
 from labsim.model.kinds import CUSTOM_RESOURCE_DEFINITION, NAMESPACE, SERVICE, Kind
-from labsim.model.objects import Object, dig, thaw
+from labsim.model.objects import Object, thaw
 
 Objects = list[Object]
 Tell = Callable[[Callable[[], None]], None]
@@ -281,7 +282,7 @@ class ApiServer:
         if served.traits.made_by_put and not subresource and self.store.get(served.stored, namespace, name) is None:
             return self._writes.create(served, obj, options)
         if subresource == "scale":
-            return self._scaled(served, namespace, name, obj, options)
+            return scaled(self._writes, served, namespace, name, obj, options)
         if served.traits.needs_version and not metadata.get("resourceVersion"):
             found = self._latest(served, namespace, name).object["metadata"]
             if metadata.get("uid") in (None, "", found["uid"]):  # another object's uid is told first
@@ -318,7 +319,9 @@ class ApiServer:
             return self._merge_patched(served, namespace, name, body, subresource, options, body_text)
         if patch_type == patches.APPLY_PATCH:
             return self._after_change(
-                served, self._applied(served, namespace, name, body, subresource, force, options), dry_run
+                served,
+                applied(self.store, self._writes, served, namespace, name, body, subresource, force, options),
+                dry_run,
             )
         if force:
             text = "Forbidden: may not be specified for non-apply patch"
@@ -329,7 +332,7 @@ class ApiServer:
         own = body if isinstance(body, list) else thaw(body)
         if subresource == "scale":
             shown = scale_shown(served, self.get(kind, namespace, name), strict=False)
-            return self._scaled(served, namespace, name, patched(shown, own), options)
+            return scaled(self._writes, served, namespace, name, patched(shown, own), options)
         changed = self._writes.change(
             served,
             namespace,
@@ -407,92 +410,10 @@ class ApiServer:
             left.append(obj if kept is None else kept)
         return left
 
-    # -- apply and scale ---------------------------------------------------------------------------------------------
-
-    def _applied(
-        self,
-        served: ServedKind,
-        namespace: str,
-        name: str,
-        body: Any,
-        subresource: str,
-        force: bool,
-        options: WriteOptions,
-    ) -> Object:
-        """Server-side apply: merge what is wanted, own it, and give up what is not wanted any more."""
-        kind = served.kind
-        given_namespace = str(dig(body, "metadata", "namespace", default=""))
-        body = checked_apply(kind, namespace, name, body)
-        deletion.check_apply_fields(served, body, given_namespace)
-        body.get("metadata", {}).pop("managedFields", None)
-        present = self.store.get(served.stored, namespace if kind.namespaced else "", name)
-        if subresource == "status":
-            body = {key: body[key] for key in ("apiVersion", "kind", "metadata", "status") if key in body}
-            body["metadata"] = {key: body["metadata"][key] for key in ("name", "namespace") if key in body["metadata"]}
-        merge = functools.partial(
-            ownership.applied,
-            body=body,
-            shape=served.shape,
-            manager=options.manager or "labsim",
-            force=force,
-            now=self._writes.now(),
-            subresource=subresource,
-            reset=("status",) if served.has_status and not subresource else (),
-            in_version=served.in_version,
-        )
-        if present is not None:
-            wanted_version = body["metadata"].get("resourceVersion")
-            if wanted_version and wanted_version != present.object["metadata"]["resourceVersion"]:
-                raise errors.conflict(kind, name)
-            return self._writes.change(
-                served, namespace, name, merge, options, subresource=subresource, is_patch=True, is_apply=True
-            )
-        if subresource:
-            raise errors.not_found(kind, name)
-        if body["metadata"].get("uid"):
-            text = f"uid mismatch: the provided object specified uid {body['metadata']['uid']}, and no existing object "
-            raise errors.conflict(kind, name, f"{text}was found")
-        body["metadata"].pop("resourceVersion", None)
-        return self._writes.create(served, merge(None), options)
-
     def scale_of(self, kind: Kind, namespace: str, name: str) -> Object:
         """The autoscaling/v1 Scale of an object."""
         served = self.served(kind)
         return scale_shown(served, self._writes.view(served, self._latest(served, namespace, name)))
-
-    def _scaled(self, served: ServedKind, namespace: str, name: str, scale: Object, options: WriteOptions) -> Object:
-        """Write the replicas of a Scale into its object."""
-        if served.scale is None:
-            raise errors.not_found(served.kind, name)
-        path = served.scale.spec_path
-        replicas = dig(scale, "spec", "replicas", default=0)
-        if not isinstance(replicas, int) or isinstance(replicas, bool):
-            raise bad_request("spec.replicas of a Scale must be a whole number")
-        problems = []
-        if replicas < 0:
-            text = f"Invalid value: {replicas}: should be a non-negative integer"
-            problems.append(cause("FieldValueInvalid", text, "." + ".".join(path)))
-        given = scale.get("metadata") or {}
-
-        def change(old: Object) -> Object:
-            new = thaw(old)
-            node = new
-            for key in path[:-1]:
-                node = node.setdefault(key, {})
-            node[path[-1]] = replicas
-            for field in ("name", "namespace", "resourceVersion", "uid"):
-                if given.get(field):
-                    new["metadata"][field] = given[field]
-            return new
-
-        try:
-            changed = self._writes.change(served, namespace, name, change, options, subresource="scale")
-        except errors.ApiError as refused:
-            if not problems or refused.code != 422:
-                raise
-            problems += [found for found in refused.details.get("causes", ()) if found not in problems]
-            raise errors.invalid(served.kind, name, problems) from refused
-        return scale_shown(served, changed)
 
     # -- definitions -------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """The embedded hub against recorded answers of a kube-apiserver (v1.36.2), and a real one where one is given: that the
 comparison is right shows there. tests/contract/conformance/ has the answers.
 
-`cases.json` and `recorded.jsonl` are the cases of the task, `neighbours.*` others of the same areas, recorded for
+`cases.json` and `recorded.jsonl` are the given cases, `neighbours.*` others of the same areas, recorded for
 labsim. What differs is listed, with its reason, in docs/reference/conformance.md, and must differ: a difference that
 has gone has to leave the list.
 """
